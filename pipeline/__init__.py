@@ -1,0 +1,1 @@
+"""An orchestrator of cached stages that never redoes work."""

@@ -1,0 +1,46 @@
+"""What a pipeline is to the command line: its settings, its stages, its profiles and their short names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from pipeline.config import RuntimeOptions, StageConfig
+from pipeline.errors import UsageError
+from pipeline.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineDefinition:
+    """A pipeline as the settings name it (`pipeline = "module:attribute"`).
+
+    Attributes:
+        configs: the config model of each stage, under the stage's name; also the sections of the settings.
+        build: makes the stages from their configs.
+        profiles: folder with one TOML file for each profile.
+        short_names: words that `reset` and `--force-…` accept for a stage, e.g. "data" for "data_generation".
+        flags: settings that have a flag of their own, e.g. "epochs" -> "training.epochs".
+    """
+
+    configs: Mapping[str, type[StageConfig]]
+    build: Callable[[Mapping[str, StageConfig]], tuple[Stage, ...]]
+    profiles: Path
+    default_profile: str
+    short_names: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    runtime: type[RuntimeOptions] = RuntimeOptions
+
+
+def load_definition(name: str) -> PipelineDefinition:
+    """Import the definition that `name` ("module:attribute") points to; raises UsageError when it cannot be used."""
+    module_name, _, attribute = name.partition(":")
+    hint = 'write `pipeline = "module:attribute"`; the module must be importable from the current folder'
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"the pipeline {name!r} cannot be loaded: {error}", hint=hint) from error
+    if not isinstance(found, PipelineDefinition):
+        raise UsageError(f"{name!r} is a {type(found).__name__}, not a PipelineDefinition", hint=hint)
+    return found

@@ -1,0 +1,59 @@
+"""What a run says while it works: plain events, sent to any number of reporters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Kind(StrEnum):
+    """What an event tells."""
+
+    RUN_STARTED = "run_started"  # data: run, profile, stages
+    DECISION = "decision"  # data: action, reason, detail
+    STAGE_STARTED = "stage_started"  # data: action
+    PROGRESS = "progress"  # data: done, total, unit, figures (a mapping of names to numbers or words)
+    INFO = "info"  # data: text
+    WARNING = "warning"  # data: text
+    METRICS = "metrics"  # data: step and one number for each metric
+    STAGE_FINISHED = "stage_finished"  # data: duration_seconds, metrics
+    STAGE_FAILED = "stage_failed"  # data: error
+    INTERRUPTED = "interrupted"  # data: signal, where
+    RUN_FINISHED = "run_finished"  # data: duration_seconds, targets
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened; `stage` is empty when it concerns the whole run."""
+
+    kind: Kind
+    stage: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Reporter(Protocol):
+    """Receives events; it must never raise and never block a run for long."""
+
+    def emit(self, event: Event) -> None:
+        """Take `event`."""
+
+    def close(self) -> None:
+        """Write out what is held back."""
+
+
+class Reporters:
+    """Sends each event to several reporters, in order."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def emit(self, event: Event) -> None:
+        """Pass `event` on to each reporter."""
+        for reporter in self._reporters:
+            reporter.emit(event)
+
+    def close(self) -> None:
+        """Close each reporter."""
+        for reporter in self._reporters:
+            reporter.close()

@@ -1,0 +1,120 @@
+"""The JSON checkpoint of a stage: proof that it is whole, and of what it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import files
+from pipeline.errors import IntegrityError
+from pipeline.sealed import load_sealed, save_sealed
+
+SCHEMA_VERSION = 1
+
+
+class Artifact(BaseModel):
+    """A file that a stage left: what it is for (`kind`), where (relative to the workspace), how large, its digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    path: str
+    size: int
+    xxh3: str
+
+
+class Target(BaseModel):
+    """A figure that a run should reach; `value` is None where it could not be measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_set: str
+    metric: str
+    minimum: float
+    value: float | None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure was measured and reaches the minimum."""
+        return self.value is not None and self.value >= self.minimum
+
+
+class StageRecord(BaseModel):
+    """What is known of a finished stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    stage: str
+    stage_version: int
+    run: str
+    config_hash: str
+    config: dict[str, Any]
+    inputs_digest: str
+    inputs: dict[str, str]
+    artifacts: tuple[Artifact, ...]
+    metrics: dict[str, Any]
+    targets: tuple[Target, ...] = ()
+    warnings: tuple[str, ...] = ()
+    code: dict[str, str]
+    runtime: dict[str, Any]
+    environment: dict[str, Any]
+    started_at: str
+    finished_at: str
+    duration_seconds: float
+
+
+class RecordStore:
+    """The records of one workspace: `checkpoints/<stage>/<config hash>[-<inputs digest>].json`.
+
+    A stage with inputs has one record for each ground it stood on, so that going back to an earlier data set is a
+    cache hit for the stages behind it too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, stage: str, *, config_hash: str, inputs_digest: str) -> Path:
+        """Return where the record of this run of `stage` is or would be."""
+        return self.folder / stage / f"{run_key(config_hash, inputs_digest)}.json"
+
+    def save(self, record: StageRecord) -> Path:
+        """Write `record` durably; from now on the stage counts as whole."""
+        path = self.path(record.stage, config_hash=record.config_hash, inputs_digest=record.inputs_digest)
+        save_sealed(path, record.model_dump(mode="json"))
+        return path
+
+    def load(self, path: Path) -> StageRecord:
+        """Read the record at `path`; raises FileNotFoundError or IntegrityError."""
+        document = load_sealed(path)
+        version = document.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise IntegrityError(
+                f"{path} has schema version {version!r}; this program knows {SCHEMA_VERSION}",
+                hint="use the program version that wrote it, or let the stage run again",
+            )
+        try:
+            return StageRecord.model_validate(document)
+        except ValidationError as error:
+            raise IntegrityError(f"{path} is not a stage record: {error.errors()[0]['msg']}") from error
+
+    def remove(self, path: Path) -> None:
+        """Remove the record at `path`: from now on the stage does not count as whole."""
+        files.remove(path)
+
+    def readable(self, stage: str) -> list[StageRecord]:
+        """Return all records of `stage` that can be read, the most recently finished last."""
+        records = []
+        for path in sorted((self.folder / stage).glob("*.json")):
+            try:
+                records.append(self.load(path))
+            except IntegrityError:
+                continue  # reported where it matters: when its own run is observed
+        return sorted(records, key=lambda record: record.finished_at)
+
+
+def run_key(config_hash: str, inputs_digest: str) -> str:
+    """Return the name that a run of a stage has on disk: its config hash and, if it has inputs, their digest."""
+    return f"{config_hash}-{inputs_digest[:8]}" if inputs_digest else config_hash

@@ -1,0 +1,48 @@
+"""JSON documents that carry their own digest, so that a changed byte is found before it is believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_json
+
+SEAL = "digest"
+MAX_BYTES = 256 << 20  # a manifest of a million chunks is about 200 MiB; anything larger is not ours
+
+
+def save_sealed(path: Path, document: dict[str, Any]) -> None:
+    """Write `document` durably to `path`, indented for people, with its digest as the last key."""
+    sealed = {**document, SEAL: digest_json(document)}
+    files.write_bytes(path, (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def load_sealed(path: Path) -> dict[str, Any]:
+    """Read a document back; raises FileNotFoundError, or IntegrityError when it is not what was written."""
+    hint = "it will be set aside; nothing that depends on it is trusted"
+    if path.stat().st_size > MAX_BYTES:
+        raise IntegrityError(f"{path} is larger than any document this program writes", hint=hint)
+    try:
+        document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path} is not readable as JSON: {error}", hint=hint) from error
+    if not isinstance(document, dict) or document.pop(SEAL, None) != _digest_or_none(document):
+        raise IntegrityError(f"{path} was altered after it was written: its digest does not match", hint=hint)
+    return document
+
+
+def _digest_or_none(document: dict[str, Any]) -> str | None:
+    try:
+        return digest_json(document)
+    except (ValueError, RecursionError):  # NaN, lone surrogates or endless nesting: never written by us
+        return None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return document

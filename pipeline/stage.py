@@ -1,0 +1,157 @@
+"""What a stage is to the orchestrator: a few names, a config, and one method that does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pipeline.config import RuntimeOptions, StageConfig
+from pipeline.events import Event, Kind, Reporter
+from pipeline.interrupts import StopFlag
+from pipeline.records import Artifact, StageRecord, Target, run_key
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """All that a stage is given to work with.
+
+    Attributes:
+        run: name of the whole run, `<profile>-<hash8>`; its results go to `results_folder`.
+        settings: the settings of all stages, for results that must tell them; never read to decide what to compute.
+        inputs: the records of the upstream stages, by name; empty while one of them has none (`plan`, `status`).
+    """
+
+    stage: str
+    run: str
+    profile: str
+    workspace: Workspace
+    config_hash: str
+    inputs_digest: str
+    inputs: Mapping[str, StageRecord]
+    settings: Mapping[str, Any]
+    runtime: RuntimeOptions
+    reporter: Reporter
+    stop: StopFlag
+
+    @property
+    def results_folder(self) -> Path:
+        """Where this run leaves what its user wants."""
+        return self.workspace.results / self.run
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the stage may keep state to continue from: `checkpoints/<stage>/<run key>/`."""
+        return self.workspace.checkpoints / self.stage / run_key(self.config_hash, self.inputs_digest)
+
+    def input_paths(self, stage: str, kind: str) -> tuple[Path, ...]:
+        """Return the files of one kind that the upstream stage `stage` left."""
+        artifacts = self.inputs[stage].artifacts
+        return tuple(self.workspace.resolve(artifact.path) for artifact in artifacts if artifact.kind == kind)
+
+    def progress(self, done: int, total: int, unit: str, **figures: Any) -> None:
+        """Tell how far the stage is: `done` of `total` `unit`s, with figures to show beside it."""
+        self._emit(Kind.PROGRESS, done=done, total=total, unit=unit, figures=figures)
+
+    def metrics(self, step: int, **values: float) -> None:
+        """Tell measured values at a training step, for curves."""
+        self._emit(Kind.METRICS, step=step, **values)
+
+    def info(self, text: str) -> None:
+        """Tell something worth a line."""
+        self._emit(Kind.INFO, text=text)
+
+    def warn(self, text: str) -> None:
+        """Tell something that the user should look at."""
+        self._emit(Kind.WARNING, text=text)
+
+    def _emit(self, kind: Kind, **data: Any) -> None:
+        self.reporter.emit(Event(kind, self.stage, data))
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that the stage made, and what it is for."""
+
+    kind: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a finished stage reports; the orchestrator digests the outputs and writes the record."""
+
+    outputs: Sequence[Output]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    targets: Sequence[Target] = ()
+    warnings: Sequence[str] = ()
+
+
+class Stage(Protocol):
+    """A unit of work whose result is determined by its config and its inputs.
+
+    Attributes:
+        version: raised when the same config would give other bytes.
+        inputs: for each upstream stage the kinds of its artifacts that are consumed; an empty tuple means all.
+        reruns_on_code_change: whether an edit of its code makes it run again, rather than warn.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+    @property
+    def config(self) -> StageConfig: ...  # noqa: D102
+    @property
+    def inputs(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
+    @property
+    def reruns_on_code_change(self) -> bool: ...  # noqa: D102
+
+    def execute(self, context: StageContext) -> StageResult:
+        """Do what is still to be done and return the result; start and continuation are one path.
+
+        Raises:
+            Interrupted: a stop was asked for; all that was done is saved.
+            PipelineError: it cannot be done; all that was done is kept.
+        """
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A stage whose half-done work is worth keeping."""
+
+    def partial_work(self, context: StageContext) -> str:
+        """Describe in a few words the valid work from which `execute` would continue; empty if there is none."""
+
+    def discard_partial_work(self, context: StageContext) -> None:
+        """Remove it, so that `execute` starts from zero."""
+
+
+@runtime_checkable
+class Repairable(Protocol):
+    """A stage that can make some of its artifacts again without the rest."""
+
+    def can_repair(self, damaged: Sequence[Artifact]) -> bool:
+        """Return whether `repair` can mend exactly these."""
+
+    def repair(self, context: StageContext, damaged: Sequence[Artifact]) -> StageResult:
+        """Make the damaged artifacts again and return the result of the whole stage."""
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A stage that also reads files from outside the workspace; their contents count as inputs."""
+
+    def external_files(self) -> Mapping[str, tuple[Path, ...]]:
+        """Return for each name of an input the files it consists of; raises UsageError where they are missing."""
+
+
+@runtime_checkable
+class OwnsFolders(Protocol):
+    """A stage that keeps work in the workspace outside `checkpoints/<stage>/`."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders of the workspace that hold nothing but this stage's work; `reset` empties them."""

@@ -1,0 +1,103 @@
+"""Where a run keeps its files, and the lock that lets only one run work there at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import IntegrityError, WorkspaceLocked
+from pipeline.records import RecordStore
+
+LOCK_NAME = ".pipeline.lock"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one workspace; `root` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path) -> Workspace:
+        """Return the workspace in the folder `root`, which need not exist yet."""
+        return cls(root.expanduser().resolve())
+
+    @property
+    def checkpoints(self) -> Path:
+        """Stage records, and the training state to continue from."""
+        return self.root / "checkpoints"
+
+    @property
+    def datasets(self) -> Path:
+        """Generated data sets."""
+        return self.root / "datasets"
+
+    @property
+    def results(self) -> Path:
+        """What a run is for: weights, metrics, predictions, reports."""
+        return self.root / "results"
+
+    @property
+    def logs(self) -> Path:
+        """Logs and events."""
+        return self.root / "logs"
+
+    @property
+    def records(self) -> RecordStore:
+        """The stage records of this workspace."""
+        return RecordStore(self.checkpoints)
+
+    def relative(self, path: Path) -> str:
+        """Return `path`, which lies in the workspace, as it is written in records: relative, with slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def resolve(self, relative: str) -> Path:
+        """Return the file that a record names; raises IntegrityError when that would lie outside the workspace."""
+        path = (self.root / relative).resolve()
+        if not path.is_relative_to(self.root):
+            raise IntegrityError(f"{relative!r} leads out of the workspace {self.root}", hint="it was not touched")
+        return path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run lock; raises WorkspaceLocked at once, naming the owner, when another process holds it.
+
+        The kernel frees the lock when its owner dies, so a lock left by a killed run never blocks.
+        """
+        from filelock import FileLock, Timeout  # not needed by `--help`, `plan` and `status`
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        owner = self.root / f"{LOCK_NAME}.json"
+        lock = FileLock(self.root / LOCK_NAME, blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise WorkspaceLocked(
+                f"another run works in {self.root}: {_describe(owner)}",
+                hint="wait for it to end, or give another folder with --workspace",
+            ) from None
+        try:
+            owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_at": now()}))
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+
+def now() -> str:
+    """Return the local time with its offset, to the second, as ISO 8601; for people, never for order."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _describe(owner: Path) -> str:
+    try:
+        known = json.loads(owner.read_text())
+        return f"process {known['pid']} on {known['host']}, started {known['started_at']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a process that has not yet said its name"

@@ -1,0 +1,1 @@
+"""The built-in stages: data generation, training, evaluation."""
