@@ -155,3 +155,31 @@ class OwnsFolders(Protocol):
     @property
     def folders(self) -> tuple[str, ...]:
         """Folders of the workspace that hold nothing but this stage's work; `reset` empties them."""
+
+
+@dataclass(frozen=True)
+class ProgressRow:
+    """One part of a stage's work: how much of it is done, in units of the stage (samples, say)."""
+
+    name: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """How far a stage has come: a heading, figures, one row for each part, and all of it as a JSON document."""
+
+    title: str
+    summary: Mapping[str, Any]
+    rows: tuple[ProgressRow, ...]
+    document: Mapping[str, Any]
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """A stage that can tell how far it has come, also while another process runs it."""
+
+    def progress_report(self, context: StageContext) -> ProgressReport | None:
+        """Read what is on disk; None where nothing has begun."""
