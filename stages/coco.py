@@ -1,0 +1,265 @@
+"""The COCO figures of a set of detections, and COCO documents of boxes; torch-free.
+
+Boxes are [x, y, width, height] in pixels, labels count from 0, category ids in documents from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
+
+from pipeline.errors import UsageError
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is really there in many images: one row for each object.
+
+    Attributes:
+        image_ids: [N]. boxes: [N, 4]. labels: [N].
+        areas: [N] square pixels, which decide between small, medium and large.
+        is_crowd: [N] bool; a crowd is no miss when it is not found, and what is found in it is no mistake.
+    """
+
+    image_ids: Integers
+    boxes: Floats
+    labels: Integers
+    areas: Floats
+    is_crowd: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in many images: image_ids [N], boxes [N, 4], labels [N] and scores [N]."""
+
+    image_ids: Integers
+    boxes: Floats
+    labels: Integers
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Average precision of one class; None where the truth has no object of it."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+
+
+@dataclass(frozen=True)
+class CocoFigures:
+    """The figures of each class, and the twelve COCO statistics in their order, 0 to 1; None: no such object."""
+
+    per_class: Mapping[str, ClassFigures]
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return asdict(self)
+
+
+def truth_of(image_ids: npt.ArrayLike, boxes: npt.ArrayLike, labels: npt.ArrayLike) -> Truth:
+    """Gather the truth from padded arrays: image_ids [B], boxes [B, M, 4], labels [B, M] with -1 for no object."""
+    rows, flat = _unpad(image_ids, boxes, labels)
+    return Truth(*flat, areas=flat[1][:, 2] * flat[1][:, 3], is_crowd=np.zeros(int(rows.sum()), bool))
+
+
+def detections_of(
+    image_ids: npt.ArrayLike, boxes: npt.ArrayLike, labels: npt.ArrayLike, scores: npt.ArrayLike
+) -> Detections:
+    """Gather detections from padded arrays: as for `truth_of`, with scores [B, K]."""
+    rows, flat = _unpad(image_ids, boxes, labels)
+    return Detections(*flat, scores=np.asarray(scores, np.float64)[rows])
+
+
+def _unpad(
+    image_ids: npt.ArrayLike, boxes: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.bool_], tuple[Integers, Floats, Integers]]:
+    padded = np.asarray(labels, np.int64)
+    rows = padded >= 0
+    ids = np.broadcast_to(np.asarray(image_ids, np.int64)[:, None], padded.shape)
+    return rows, (ids[rows], np.asarray(boxes, np.float64)[rows], padded[rows])
+
+
+def coco_figures(
+    truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike, classes: Sequence[str]
+) -> CocoFigures:
+    """Return the COCO figures over the images `image_ids`, those without any object among them.
+
+    At most 100 detections an image count, the best of each class, as in COCO.
+    """
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    expected = COCO(
+        {"images": _images(image_ids), "categories": _categories(classes), "annotations": _truth_rows(truth)}
+    )
+    found = COCO({**expected.dataset, "annotations": _detection_rows(detections)})
+    evaluation = COCOeval_faster(expected, found, iouType="bbox", print_function=_say_nothing)
+    evaluation.run()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU threshold, recall, class]
+    per_class = {name: _class_figures(precision[:, :, index]) for index, name in enumerate(classes)}
+    return CocoFigures(per_class, *(_known(value) for value in evaluation.stats))
+
+
+def agnostic_figures(truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike) -> CocoFigures:
+    """Return the COCO figures with all classes taken as one."""
+    return coco_figures(
+        replace(truth, labels=np.zeros_like(truth.labels)),
+        replace(detections, labels=np.zeros_like(detections.labels)),
+        image_ids=image_ids,
+        classes=("object",),
+    )
+
+
+def _say_nothing(*_: object) -> None:
+    return None
+
+
+def _known(value: float) -> float | None:
+    return None if value < 0 else float(value)  # COCO writes -1 for "undefined", which would spoil every mean
+
+
+def _class_figures(precision: Floats) -> ClassFigures:
+    # Rows are the IoU thresholds .50, .55 … .95; without truth of the class all of it is -1.
+    if precision.min(initial=0.0) < 0:
+        return ClassFigures(None, None, None)
+    return ClassFigures(float(precision.mean()), float(precision[0].mean()), float(precision[5].mean()))
+
+
+def _images(image_ids: npt.ArrayLike) -> list[dict[str, Any]]:
+    return [{"id": image_id} for image_id in np.asarray(image_ids, np.int64).tolist()]
+
+
+def _categories(classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"id": index + 1, "name": name} for index, name in enumerate(classes)]
+
+
+def _truth_rows(truth: Truth) -> list[dict[str, Any]]:
+    return _rows(truth, area=truth.areas, iscrowd=truth.is_crowd.astype(int))
+
+
+def _detection_rows(detections: Detections) -> list[dict[str, Any]]:
+    areas = detections.boxes[:, 2] * detections.boxes[:, 3]
+    return _rows(detections, area=areas, iscrowd=np.zeros(len(areas), int), score=detections.scores)
+
+
+def _rows(table: Truth | Detections, **others: npt.NDArray[Any]) -> list[dict[str, Any]]:
+    columns = {
+        "id": np.arange(1, len(table.labels) + 1),  # not from 0, which means "unmatched" to the evaluation
+        "image_id": table.image_ids,
+        "category_id": table.labels + 1,
+        "bbox": table.boxes,
+        **others,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def result_rows(detections: Detections) -> list[dict[str, Any]]:
+    """Return the detections as a COCO results document: image_id, category_id, bbox and score of each."""
+    kept = ("image_id", "category_id", "bbox", "score")
+    return [{name: row[name] for name in kept} for row in _detection_rows(detections)]
+
+
+class CocoImage(BaseModel):
+    """An image of a COCO document: width and height in pixels, file_name relative to the folder of the images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    file_name: str = ""
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """The images, classes (in the order of their category ids) and truth of a COCO document."""
+
+    images: tuple[CocoImage, ...]
+    classes: tuple[str, ...]
+    truth: Truth
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the COCO document, a JSON object."""
+        return {
+            "images": [image.model_dump() for image in self.images],
+            "categories": _categories(self.classes),
+            "annotations": _truth_rows(self.truth),
+        }
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _Annotation(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, NonNegativeFloat, NonNegativeFloat]
+    area: NonNegativeFloat | None = None
+    iscrowd: bool = False
+
+
+class _Document(BaseModel):
+    images: list[CocoImage]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+def coco_set(document: object, *, source: str) -> CocoSet:
+    """Read a COCO document, a JSON object that was loaded from `source`; keys it does not need are left alone.
+
+    Raises:
+        UsageError: a part is missing or of the wrong type, or an annotation names an unknown image or category.
+    """
+    hint = "give a COCO detection file: images, categories, and annotations with bbox [x, y, width, height]"
+    try:
+        read = _Document.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise UsageError(f"{source} is not a COCO document: {where}: {first['msg']}", hint=hint) from error
+    categories = sorted(read.categories, key=lambda category: category.id)
+    index = {category.id: position for position, category in enumerate(categories)}
+    known_images = {image.id for image in read.images}
+    for row in read.annotations:
+        if row.image_id not in known_images or row.category_id not in index:
+            what = f"image {row.image_id} and category {row.category_id}"
+            raise UsageError(f"{source}: an annotation names {what}, one of which it does not list", hint=hint)
+    names = tuple(category.name for category in categories)
+    return CocoSet(tuple(read.images), names, _truth_of_rows(read.annotations, index))
+
+
+def _truth_of_rows(rows: Sequence[_Annotation], index: Mapping[int, int]) -> Truth:
+    areas = [row.bbox[2] * row.bbox[3] if row.area is None else row.area for row in rows]
+    return Truth(
+        np.array([row.image_id for row in rows], np.int64),
+        np.array([row.bbox for row in rows], np.float64).reshape(-1, 4),
+        np.array([index[row.category_id] for row in rows], np.int64),
+        np.array(areas, np.float64),
+        np.array([row.iscrowd for row in rows], bool),
+    )
