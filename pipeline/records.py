@@ -104,6 +104,13 @@ class RecordStore:
         """Remove the record at `path`: from now on the stage does not count as whole."""
         files.remove(path)
 
+    def drop_superseded(self, record: StageRecord) -> None:
+        """Remove the records of the same stage whose artifacts were overwritten by those of `record`."""
+        digests = {artifact.path: artifact.xxh3 for artifact in record.artifacts}
+        for other in self.readable(record.stage):
+            if any(digests.get(artifact.path, artifact.xxh3) != artifact.xxh3 for artifact in other.artifacts):
+                self.remove(self.path(other.stage, config_hash=other.config_hash, inputs_digest=other.inputs_digest))
+
     def readable(self, stage: str) -> list[StageRecord]:
         """Return all records of `stage` that can be read, the most recently finished last."""
         records = []

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.events import Event, Kind, Reporter
+from pipeline.fingerprint import digest_json
 from pipeline.interrupts import StopFlag
 from pipeline.records import Artifact, StageRecord, Target, run_key
 from pipeline.workspace import Workspace
@@ -21,7 +22,8 @@ class StageContext:
     Attributes:
         run: name of the whole run, `<profile>-<hash8>`; its results go to `results_folder`.
         settings: the settings of all stages, for results that must tell them; never read to decide what to compute.
-        inputs: the records of the upstream stages, by name; empty while one of them has none (`plan`, `status`).
+        inputs: the records of the upstream stages, by name.
+        input_digests: the digest of each input, upstream stages and external files alike.
     """
 
     stage: str
@@ -29,12 +31,17 @@ class StageContext:
     profile: str
     workspace: Workspace
     config_hash: str
-    inputs_digest: str
+    input_digests: Mapping[str, str]
     inputs: Mapping[str, StageRecord]
     settings: Mapping[str, Any]
     runtime: RuntimeOptions
     reporter: Reporter
     stop: StopFlag
+
+    @property
+    def inputs_digest(self) -> str:
+        """The digest of all inputs together; empty for a stage that has none."""
+        return digest_json(dict(self.input_digests)) if self.input_digests else ""
 
     @property
     def results_folder(self) -> Path:
@@ -81,12 +88,18 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """What a finished stage reports; the orchestrator digests the outputs and writes the record."""
+    """What a finished stage reports; the orchestrator digests the outputs and writes the record.
+
+    Attributes:
+        tolerated_damage: workspace-relative paths of inputs that were found damaged, left out and warned of; an input
+            that changed while the stage ran and is not among them makes it fail.
+    """
 
     outputs: Sequence[Output]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     targets: Sequence[Target] = ()
     warnings: Sequence[str] = ()
+    tolerated_damage: Sequence[str] = ()
 
 
 class Stage(Protocol):

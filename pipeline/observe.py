@@ -1,0 +1,146 @@
+"""What is on disk for a stage: reads records, artifacts and code, and judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.code_digest import changed_code
+from pipeline.decide import FieldChange, Observation
+from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_json
+from pipeline.records import Artifact, StageRecord
+from pipeline.stage import ReadsFiles, Repairable, Resumable, Stage, StageContext
+from pipeline.stat_cache import StatCache
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An artifact that is not as recorded, and in what way."""
+
+    artifact: Artifact
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.artifact.path} {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """An observation together with what it was drawn from."""
+
+    observation: Observation
+    record: StageRecord | None = None
+    damage: tuple[Damage, ...] = ()
+
+
+def observe(
+    stage: Stage,
+    context: StageContext,
+    *,
+    is_forced: bool,
+    reruns_on_code_change: bool,
+    code: Mapping[str, str],
+    cache: StatCache,
+) -> Sight:
+    """Look at everything that decides about `stage`, whose upstream stages are whole."""
+    record, problem = _load_record(context)
+    damage = find_damage(record, workspace=context.workspace, cache=cache) if record else ()
+    damaged = [found.artifact for found in damage]
+    observation = Observation(
+        stage=stage.name,
+        is_forced=is_forced,
+        has_record=record is not None,
+        record_problem=problem,
+        damage=tuple(map(str, damage)),
+        is_repairable=bool(damaged) and isinstance(stage, Repairable) and stage.can_repair(damaged),
+        changed_code=changed_code(record.code, code) if record else (),
+        reruns_on_code_change=reruns_on_code_change,
+        partial_work=_partial_work(stage, context) if record is None or damage else "",
+        **_compare_with_other_runs(stage, context) if record is None else {},
+    )
+    return Sight(observation=observation, record=record, damage=damage)
+
+
+def digest_inputs(stage: Stage, upstream: Mapping[str, StageRecord], *, cache: StatCache) -> dict[str, str]:
+    """Return the digest of each input of `stage`: of the upstream artifacts that it consumes, and of external files.
+
+    Only kind, file name, size and content count: where an artifact lies does not change the ground it gives.
+    """
+    digests = {}
+    for name, kinds in stage.inputs.items():
+        consumed = (artifact for artifact in upstream[name].artifacts if not kinds or artifact.kind in kinds)
+        ground = sorted((one.kind, one.path.rpartition("/")[2], one.size, one.xxh3) for one in consumed)
+        digests[name] = digest_json(ground)
+    if isinstance(stage, ReadsFiles):
+        for name, paths in stage.external_files().items():
+            digests[name] = digest_json(sorted((path.as_posix(), cache.digest(path)) for path in paths))
+    return digests
+
+
+def find_damage(record: StageRecord, *, workspace: Workspace, cache: StatCache) -> tuple[Damage, ...]:
+    """Return the artifacts of `record` that are missing, of another size or with other bytes."""
+    found = ((artifact, _problem(artifact, workspace=workspace, cache=cache)) for artifact in record.artifacts)
+    return tuple(Damage(artifact, problem) for artifact, problem in found if problem)
+
+
+def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> str:
+    path = workspace.resolve(artifact.path)
+    try:
+        size = path.stat().st_size
+        if size != artifact.size:
+            return f"has {size} bytes instead of {artifact.size}"
+        if cache.digest(path) != artifact.xxh3:
+            return "was altered: its digest does not match the record"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
+def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
+    store = context.workspace.records
+    path = store.path(context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
+    try:
+        return store.load(path), ""
+    except FileNotFoundError:
+        return None, ""
+    except IntegrityError as error:
+        return None, error.message
+
+
+def _partial_work(stage: Stage, context: StageContext) -> str:
+    return stage.partial_work(context) if isinstance(stage, Resumable) else ""
+
+
+def _compare_with_other_runs(stage: Stage, context: StageContext) -> dict[str, Any]:
+    others = context.workspace.records.readable(stage.name)
+    same_config = [record for record in others if record.config_hash == context.config_hash]
+    if same_config:
+        old, new = same_config[-1].inputs, context.input_digests
+        return {
+            "changed_inputs": tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
+        }
+    if others:
+        return {"config_changes": tuple(_field_changes(others[-1], stage))}
+    return {}
+
+
+def _field_changes(record: StageRecord, stage: Stage) -> Iterator[FieldChange]:
+    if record.stage_version != stage.version:
+        yield FieldChange("stage version", record.stage_version, stage.version)
+    old, new = dict(_leaves(record.config)), dict(_leaves(stage.config.model_dump(mode="json")))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield FieldChange(name, old.get(name), new.get(name))
+
+
+def _leaves(value: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from _leaves(item, prefix=f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item

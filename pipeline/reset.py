@@ -1,0 +1,84 @@
+"""What a stage has left in a workspace, and its removal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import files
+from pipeline.records import StageRecord
+from pipeline.stage import OwnsFolders, Stage, StageContext
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A file or folder that a reset takes away, and how much that is."""
+
+    stage: str
+    path: Path
+    num_files: int
+    num_bytes: int
+
+
+def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
+    """Return everything that any run of `stage` left in the workspace."""
+    paths: list[Path] = []
+    if isinstance(stage, OwnsFolders):
+        paths += [entry for folder in stage.folders for entry in _entries(workspace.root / folder)]
+    for record in workspace.records.readable(stage.name):
+        paths += _artifact_paths(record, workspace=workspace)
+    paths += _entries(workspace.checkpoints / stage.name)
+    return _removals(stage.name, paths)
+
+
+def this_run_of(stage: Stage, context: StageContext, *, record: StageRecord | None) -> list[Removal]:
+    """Return what the one run that `context` describes left in the workspace."""
+    workspace = context.workspace
+    paths = _artifact_paths(record, workspace=workspace) if record else []
+    state = context.state_folder
+    paths += [state, state.with_name(f"{state.name}.json")]
+    return _removals(stage.name, paths)
+
+
+def leftovers(folder: Path, *, but: Sequence[Removal]) -> list[Removal]:
+    """Return what else lies in `folder`, which no stage claims any more."""
+    claimed = {removal.path for removal in but}
+    return [removal for removal in _removals("", _entries(folder)) if removal.path not in claimed]
+
+
+def remove(removals: Sequence[Removal], *, workspace: Workspace) -> None:
+    """Take away `removals` under the run lock; raises WorkspaceLocked."""
+    with workspace.locked():
+        for removal in removals:
+            files.remove(removal.path)
+
+
+def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
+    removals = []
+    for path in dict.fromkeys(paths):
+        is_inside_another = any(parent in paths for parent in path.parents)
+        if path.exists() and not is_inside_another:
+            sizes = [file.lstat().st_size for file in _files_under(path)]
+            removals.append(Removal(stage, path, len(sizes), sum(sizes)))
+    return removals
+
+
+def _artifact_paths(record: StageRecord, *, workspace: Workspace) -> list[Path]:
+    return [workspace.resolve(artifact.path) for artifact in record.artifacts]
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name != ".gitkeep")
+
+
+def _files_under(path: Path) -> Iterator[Path]:
+    if not path.is_dir() or path.is_symlink():
+        yield path
+        return
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder, name) for name in names)
