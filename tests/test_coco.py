@@ -49,11 +49,22 @@ def random_scene(seed: int, *, num_truth: int = 6, num_found: int = 12) -> tuple
 
 def reference(truth: Truth, found: Detections, *, is_agnostic: bool = False) -> tuple[list[float], list[list[float]]]:
     """Return pycocotools' twelve statistics, and ap, ap50, ap75 of each class; -1 where undefined."""
-    images = tuple(CocoImage(id=image_id, width=999, height=999) for image_id in IMAGE_IDS)
-    document = json.loads(json.dumps(CocoSet(images, CLASSES, truth).to_document()))
-    rows = result_rows(found)
-    for row in (*document["annotations"], *rows):
-        row["category_id"] = 1 if is_agnostic else row["category_id"]
+    document = {
+        "images": [{"id": image_id} for image_id in IMAGE_IDS],
+        "categories": [{"id": index, "name": name} for index, name in enumerate(CLASSES)],
+        "annotations": [
+            {
+                "id": row + 1,
+                "image_id": int(truth.image_ids[row]),
+                "category_id": 0 if is_agnostic else int(truth.labels[row]),
+                "bbox": truth.boxes[row].tolist(),
+                "area": float(truth.areas[row]),
+                "iscrowd": int(truth.is_crowd[row]),
+            }
+            for row in range(len(truth.labels))
+        ],
+    }
+    rows = [{**row, "category_id": 0 if is_agnostic else row["category_id"] - 1} for row in result_rows(found)]
     with contextlib.redirect_stdout(io.StringIO()):
         expected = COCO()
         expected.dataset = document
