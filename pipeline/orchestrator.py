@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pipeline import files
@@ -19,7 +20,7 @@ from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.observe import Sight, digest_inputs, find_damage, observe
 from pipeline.records import Artifact, StageRecord
-from pipeline.reset import Removal, everything_of, leftovers, this_run_of
+from pipeline.reset import Removal, all_results, everything_of, one_config_of
 from pipeline.stage import (
     ProgressReport,
     Repairable,
@@ -150,22 +151,17 @@ class Orchestrator:
 
     def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
         """Return what a reset of the stages `names` takes away; with all stages named, old results too."""
+        chosen = [stage for stage in self.stages if stage.name in names]
         if only_this_run:
-            found = [
-                removal
-                for stage, context in self._reachable()
-                if stage.name in names
-                for removal in this_run_of(stage, context, record=self._record_of(stage, context))
+            of_each = [
+                one_config_of(stage, config_hash=self._hashes[stage.name], workspace=self.workspace) for stage in chosen
             ]
-        else:
-            found = [
-                removal
-                for stage in self.stages
-                if stage.name in names
-                for removal in everything_of(stage, workspace=self.workspace)
-            ]
-            if all(stage.name in names for stage in self.stages):
-                found += leftovers(self.workspace.results, but=found)
+            return tuple(chain.from_iterable(of_each))
+        found = list(chain.from_iterable(everything_of(stage, workspace=self.workspace) for stage in chosen))
+        if len(chosen) == len(self.stages):
+            inside = self.workspace.results
+            found = [removal for removal in found if not removal.path.is_relative_to(inside)]
+            found += all_results(self.workspace)
         return tuple(found)
 
     def _record_of(self, stage: Stage, context: StageContext) -> StageRecord | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.records import StageRecord
-from pipeline.stage import OwnsFolders, Stage, StageContext
+from pipeline.stage import OwnsFolders, Stage
 from pipeline.workspace import Workspace
 
 
@@ -34,19 +34,19 @@ def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
     return _removals(stage.name, paths)
 
 
-def this_run_of(stage: Stage, context: StageContext, *, record: StageRecord | None) -> list[Removal]:
-    """Return what the one run that `context` describes left in the workspace."""
-    workspace = context.workspace
-    paths = _artifact_paths(record, workspace=workspace) if record else []
-    state = context.state_folder
-    paths += [state, state.with_name(f"{state.name}.json")]
+def one_config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> list[Removal]:
+    """Return what the runs of `stage` with one config left in the workspace, whatever their inputs were."""
+    paths: list[Path] = []
+    for record in workspace.records.readable(stage.name):
+        if record.config_hash == config_hash:
+            paths += _artifact_paths(record, workspace=workspace)
+    paths += sorted((workspace.checkpoints / stage.name).glob(f"{config_hash}*"))
     return _removals(stage.name, paths)
 
 
-def leftovers(folder: Path, *, but: Sequence[Removal]) -> list[Removal]:
-    """Return what else lies in `folder`, which no stage claims any more."""
-    claimed = {removal.path for removal in but}
-    return [removal for removal in _removals("", _entries(folder)) if removal.path not in claimed]
+def all_results(workspace: Workspace) -> list[Removal]:
+    """Return everything in the results folder, of whatever stage and run."""
+    return _removals("", _entries(workspace.results))
 
 
 def remove(removals: Sequence[Removal], *, workspace: Workspace) -> None:
