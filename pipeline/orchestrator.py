@@ -164,6 +164,12 @@ class Orchestrator:
             found += all_results(self.workspace)
         return tuple(found)
 
+    def reset(self, removals: Sequence[Removal]) -> None:
+        """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""
+        with self.workspace.locked():
+            for removal in removals:
+                files.remove(removal.path)
+
     def _record_of(self, stage: Stage, context: StageContext) -> StageRecord | None:
         """Return the readable record of this run of `stage`, verified or not."""
         return self._observe(stage, context, forced=()).record

@@ -1,4 +1,4 @@
-"""What a stage has left in a workspace, and its removal."""
+"""What stages have left in a workspace, and how much a reset takes away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import files
 from pipeline.records import StageRecord
 from pipeline.stage import OwnsFolders, Stage
 from pipeline.workspace import Workspace
@@ -47,13 +46,6 @@ def one_config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> li
 def all_results(workspace: Workspace) -> list[Removal]:
     """Return everything in the results folder, of whatever stage and run."""
     return _removals("", _entries(workspace.results))
-
-
-def remove(removals: Sequence[Removal], *, workspace: Workspace) -> None:
-    """Take away `removals` under the run lock; raises WorkspaceLocked."""
-    with workspace.locked():
-        for removal in removals:
-            files.remove(removal.path)
 
 
 def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:

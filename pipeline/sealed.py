@@ -29,16 +29,18 @@ def load_sealed(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} is not readable as JSON: {error}", hint=hint) from error
-    if not isinstance(document, dict) or document.pop(SEAL, None) != _digest_or_none(document):
+    if not isinstance(document, dict) or not _take_seal(document):
         raise IntegrityError(f"{path} was altered after it was written: its digest does not match", hint=hint)
     return document
 
 
-def _digest_or_none(document: dict[str, Any]) -> str | None:
+def _take_seal(document: dict[str, Any]) -> bool:
+    """Remove the digest from `document` and return whether it is that of the rest."""
+    seal = document.pop(SEAL, None)
     try:
-        return digest_json(document)
+        return bool(seal == digest_json(document))
     except (ValueError, RecursionError):  # NaN, lone surrogates or endless nesting: never written by us
-        return None
+        return False
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Signals that ask for a stop, sent to real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import Interrupted
+from pipeline.interrupts import StopFlag
+
+_WORKER = """
+import sys
+from pipeline.interrupts import stop_on_signals
+with stop_on_signals() as stop:
+    print("ready", flush=True)
+    while not stop.is_set:
+        pass
+    print("stopping", flush=True)
+    if "linger" in sys.argv:
+        while True:
+            pass
+    print(stop.signal_number, flush=True)
+"""
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    worker = subprocess.Popen([sys.executable, "-c", _WORKER, *arguments], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "ready\n"
+    return worker
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_sets_the_flag(number: signal.Signals) -> None:
+    """The first signal does not end the process: it finishes what it does."""
+    with _start() as worker:
+        worker.send_signal(number)
+        output, _ = worker.communicate()
+    assert output.split() == ["stopping", str(int(number))]
+    assert worker.returncode == 0
+
+
+def test_second_interrupt_leaves_at_once() -> None:
+    """A second Ctrl+C ends the process with code 130, whatever it does."""
+    with _start("linger") as worker:
+        worker.send_signal(signal.SIGINT)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "stopping\n"
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait() == 130
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_check_raises_with_the_exit_code(number: signal.Signals, code: int) -> None:
+    """A stage that looks at the flag leaves through Interrupted, which knows its exit code and where it was."""
+    stop = StopFlag()
+    stop.check()
+    stop.set(number)
+    stop.set(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="at step 3") as caught:
+        stop.check(where="step 3")
+    assert caught.value.code == code

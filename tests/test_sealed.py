@@ -1,0 +1,51 @@
+"""Documents that prove themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import IntegrityError
+from pipeline.sealed import load_sealed, save_sealed
+
+_DOCUMENT = {"name": "größe", "value": 0.1, "list": [1, 2, {"deep": None}], "yes": True}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """What was saved is what is loaded."""
+    save_sealed(tmp_path / "x.json", _DOCUMENT)
+    assert load_sealed(tmp_path / "x.json") == _DOCUMENT
+
+
+def test_every_changed_byte_is_found(tmp_path: Path) -> None:
+    """Flipping any one byte is either found, or changes nothing but white space."""
+    path = tmp_path / "x.json"
+    save_sealed(path, _DOCUMENT)
+    good = path.read_bytes()
+    for position in range(len(good)):
+        for flip in (0x01, 0x20, 0x80):
+            path.write_bytes(good[:position] + bytes([good[position] ^ flip]) + good[position + 1 :])
+            try:
+                assert load_sealed(path) == _DOCUMENT
+            except IntegrityError as error:
+                assert str(path) in error.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\0" * 64, "[]", "3", '{"a": 1}', '{"a": 1, "a": 1}', '{"a": NaN}', "[" * 100_000, '{"digest": 5}'],
+    ids=["empty", "zeros", "list", "number", "unsealed", "twice", "nan", "deep", "digest"],
+)
+def test_what_we_never_write_is_refused(tmp_path: Path, text: str) -> None:
+    """Anything but a sealed document is an IntegrityError that names the file."""
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(IntegrityError, match=r"x\.json"):
+        load_sealed(path)
+
+
+def test_absent_is_not_damaged(tmp_path: Path) -> None:
+    """A missing document is told apart from a damaged one."""
+    with pytest.raises(FileNotFoundError):
+        load_sealed(tmp_path / "x.json")
