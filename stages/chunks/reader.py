@@ -1,0 +1,177 @@
+"""Reading batches from chunks, from any position, exactly as if the reading had never been interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import IntegrityError
+from stages.chunks.buffers import BufferPool
+from stages.chunks.chunk import Array, map_chunk
+from stages.chunks.damage import Damage, find_damage
+from stages.chunks.manifest import ChunkEntry, chunk_path, load_manifest
+from stages.chunks.order import EpochOrder, Indices
+
+__all__ = ["Batch", "ChunkReader", "Damage", "Position", "Segment"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """The place of the next sample: `offset` positions of the order of a chunk are consumed (chunk -1: the first)."""
+
+    epoch: int
+    chunk_id: int = -1
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The run of positions of one chunk's order that a batch covers, those of left-out samples included."""
+
+    chunk_id: int
+    offset: int
+    span: int
+    chunk_size: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples of an epoch's order.
+
+    Attributes:
+        arrays: first axis: sample. Views of buffers that are used again: valid until the second `next` after.
+        sample_ids: int64 [B].
+        position: of the sample after the batch.
+    """
+
+    epoch: int
+    arrays: Mapping[str, Array]
+    sample_ids: Indices
+    segments: tuple[Segment, ...]
+    position: Position
+
+
+@dataclass(frozen=True)
+class _OpenChunk:
+    arrays: Mapping[str, Array]
+    rows: Indices  # in the order of the epoch
+    usable: Indices  # positions in `rows` of the samples that are not left out
+
+
+class ChunkReader:
+    """Yields the batches of one epoch at a time: the next `batch_size` samples of its order, only the last shorter.
+
+    Three verbs: `reset` goes to a position, `next` takes a batch, `get_state` tells the position of the next one.
+    Start and continuation are one path. At the end of an epoch: `reset(Position(epoch + 1))`.
+
+    Args:
+        skipped: ids of samples to leave out: those that were lost earlier in the same run.
+        on_damage: called when a damaged chunk is first opened (and when it changes later); may raise to stop.
+    """
+
+    def __init__(
+        self,
+        manifest_path: Path,
+        *,
+        split: str,
+        batch_size: int,
+        seed: int,
+        is_shuffled: bool = True,
+        skipped: Iterable[int] = (),
+        on_damage: Callable[[Damage], None],
+    ) -> None:
+        self._manifest_path = manifest_path
+        self._entries = load_manifest(manifest_path).split(split)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._is_shuffled = is_shuffled
+        self._skipped = set(skipped)
+        self._on_damage = on_damage
+        self._verified: dict[int, tuple[int, ...] | None] = {}
+        self._buffers = BufferPool(batch_size)
+        self.reset(Position(epoch=0))
+
+    def reset(self, position: Position) -> None:
+        """Make the sample at `position` the next one; raises IntegrityError where the data have no such place."""
+        counts = [entry.count for entry in self._entries]
+        chunk_id = position.chunk_id
+        limit = 0 if chunk_id == -1 else dict(enumerate(counts)).get(chunk_id, -1)
+        if not 0 <= position.offset <= limit:
+            raise IntegrityError(
+                f"{self._manifest_path} has no position {position.offset} in chunk {chunk_id}",
+                hint="the position belongs to another data set; start this training from zero",
+            )
+        self._order = EpochOrder(counts=counts, seed=self._seed, epoch=position.epoch, is_shuffled=self._is_shuffled)
+        self._places = {int(chunk): place for place, chunk in enumerate(self._order.chunks)}
+        self._current: tuple[int, _OpenChunk] | None = None
+        self._position = replace(position, chunk_id=int(self._order.chunks[0])) if counts and chunk_id < 0 else position
+
+    def get_state(self) -> Position:
+        """Return the position of the next sample."""
+        return self._position
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch; raises StopIteration at the end of the epoch."""
+        parts: list[tuple[int, _OpenChunk, Indices]] = []
+        segments: list[Segment] = []
+        num_missing = self._batch_size
+        for chunk_id, offset in self._ahead():
+            chunk = self._open(chunk_id)
+            first = int(np.searchsorted(chunk.usable, offset))
+            taken = chunk.usable[first : first + num_missing]
+            end = int(chunk.usable[first + num_missing - 1]) + 1 if len(taken) == num_missing else len(chunk.rows)
+            segments.append(Segment(chunk_id, offset, end - offset, len(chunk.rows)))
+            parts.append((chunk_id, chunk, chunk.rows[taken]))
+            num_missing -= len(taken)
+            if not num_missing:
+                break
+        if num_missing == self._batch_size:
+            raise StopIteration
+        sample_ids = np.concatenate([rows + self._entries[chunk_id].first_sample_id for chunk_id, _, rows in parts])
+        arrays = self._buffers.gather([(chunk.arrays, rows) for _, chunk, rows in parts if len(rows)])
+        last = segments[-1]
+        self._position = replace(self._position, chunk_id=last.chunk_id, offset=last.offset + last.span)
+        return Batch(self._position.epoch, arrays, sample_ids, tuple(segments), self._position)
+
+    def _ahead(self) -> Iterator[tuple[int, int]]:
+        """Yield the chunks from the position on, each with the offset from which it is still to be read."""
+        if not self._entries:
+            return
+        place = self._places[self._position.chunk_id]
+        if self._position.offset < self._entries[self._position.chunk_id].count:
+            yield self._position.chunk_id, self._position.offset
+        yield from ((int(chunk_id), 0) for chunk_id in self._order.chunks[place + 1 :])
+
+    def _open(self, chunk_id: int) -> _OpenChunk:
+        if self._current is None or self._current[0] != chunk_id:
+            arrays = self._arrays(self._entries[chunk_id])
+            rows = self._order.samples(chunk_id)
+            first = self._entries[chunk_id].first_sample_id
+            lost = self._skipped.intersection(self._entries[chunk_id].sample_ids)
+            is_lost = np.isin(rows, [sample_id - first for sample_id in lost]) if lost else np.zeros(len(rows), bool)
+            self._current = (chunk_id, _OpenChunk(arrays, rows, np.flatnonzero(~is_lost)))
+        return self._current[1]
+
+    def _arrays(self, entry: ChunkEntry) -> dict[str, Array]:
+        path = chunk_path(self._manifest_path, entry)
+        identity = _identity(path)
+        if self._verified.get(entry.chunk_id, ()) != identity:
+            self._verified[entry.chunk_id] = identity
+            if (damage := find_damage(path, entry)) is not None:
+                self._skipped.update(damage.sample_ids)
+                self._on_damage(damage)
+        return {} if self._skipped.issuperset(entry.sample_ids) else map_chunk(path)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -1,0 +1,101 @@
+"""Stand-ins for what a stage is given: a context without an orchestrator, and a reporter that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import RuntimeOptions
+from pipeline.events import Event, Kind, Reporter
+from pipeline.fingerprint import config_hash, digest_file, digest_json
+from pipeline.interrupts import StopFlag
+from pipeline.records import Artifact, StageRecord
+from pipeline.stage import Stage, StageContext, StageResult
+from pipeline.workspace import Workspace
+
+
+class RecordingReporter:
+    """Keeps all events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        """Keep `event`."""
+        self.events.append(event)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def of(self, kind: Kind) -> list[dict[str, Any]]:
+        """Return the data of all events of one kind, in order."""
+        return [event.data for event in self.events if event.kind == kind]
+
+    def texts(self, kind: Kind) -> list[str]:
+        """Return the texts of all INFO or WARNING events, in order."""
+        return [data["text"] for data in self.of(kind)]
+
+
+def make_context(
+    stage: Stage,
+    root: Path,
+    *,
+    reporter: Reporter | None = None,
+    stop: StopFlag | None = None,
+    runtime: RuntimeOptions | None = None,
+    inputs: Mapping[str, StageRecord] | None = None,
+    profile: str = "test",
+) -> StageContext:
+    """Return what the orchestrator would give to `stage` in the workspace `root`."""
+    records = dict(inputs or {})
+    consumed = {
+        name: sorted(a.xxh3 for a in records[name].artifacts if not kinds or a.kind in kinds)
+        for name, kinds in stage.inputs.items()
+        if name in records
+    }
+    return StageContext(
+        stage=stage.name,
+        run=f"{profile}-00000000",
+        profile=profile,
+        workspace=Workspace.at(root),
+        config_hash=config_hash(stage=stage.name, version=stage.version, config=stage.config),
+        inputs_digest=digest_json(consumed) if consumed else "",
+        inputs=records,
+        settings={stage.name: stage.config.model_dump(mode="json")},
+        runtime=runtime or RuntimeOptions(),
+        reporter=reporter or RecordingReporter(),
+        stop=stop or StopFlag(),
+    )
+
+
+def make_record(stage: Stage, context: StageContext, result: StageResult) -> StageRecord:
+    """Return the record that the orchestrator would write of `result`, for stages further down."""
+    artifacts = tuple(
+        Artifact(
+            kind=output.kind,
+            path=context.workspace.relative(output.path),
+            size=output.path.stat().st_size,
+            xxh3=digest_file(output.path),
+        )
+        for output in result.outputs
+    )
+    return StageRecord(
+        stage=stage.name,
+        stage_version=stage.version,
+        run=context.run,
+        config_hash=context.config_hash,
+        config=stage.config.model_dump(mode="json"),
+        inputs_digest=context.inputs_digest,
+        inputs={},
+        artifacts=artifacts,
+        metrics=dict(result.metrics),
+        targets=tuple(result.targets),
+        warnings=tuple(result.warnings),
+        code={},
+        runtime=context.runtime.model_dump(mode="json"),
+        environment={},
+        started_at="2000-01-01T00:00:00+0000",
+        finished_at="2000-01-01T00:00:01+0000",
+        duration_seconds=1.0,
+    )
