@@ -49,8 +49,8 @@ def make_context(
 ) -> StageContext:
     """Return what the orchestrator would give to `stage` in the workspace `root`."""
     records = dict(inputs or {})
-    consumed = {
-        name: sorted(a.xxh3 for a in records[name].artifacts if not kinds or a.kind in kinds)
+    digests = {
+        name: digest_json([[a.kind, a.xxh3] for a in records[name].artifacts if not kinds or a.kind in kinds])
         for name, kinds in stage.inputs.items()
         if name in records
     }
@@ -60,7 +60,7 @@ def make_context(
         profile=profile,
         workspace=Workspace.at(root),
         config_hash=config_hash(stage=stage.name, version=stage.version, config=stage.config),
-        inputs_digest=digest_json(consumed) if consumed else "",
+        input_digests=digests,
         inputs=records,
         settings={stage.name: stage.config.model_dump(mode="json")},
         runtime=runtime or RuntimeOptions(),
