@@ -1,0 +1,93 @@
+"""The last stage: measures the trained detector on held-out scenes and real images, and judges it by the targets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.stage import Output, StageContext, StageResult
+from stages.evaluation.config import EvaluationConfig
+from stages.evaluation.targets import judge
+
+_NUM_NAMED = 3  # images that a warning names; the results document has the count of all
+
+
+class EvaluationStage:
+    """Reads the `test` chunks, the final weights and real images; leaves predictions and the results document."""
+
+    name = "evaluation"
+    version = 1
+    inputs: Mapping[str, tuple[str, ...]] = {"data_generation": ("test",), "training": ("weights",)}
+    reruns_on_code_change = True
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
+
+    def external_files(self) -> Mapping[str, tuple[Path, ...]]:
+        """Return the files of each real data set; raises UsageError where one cannot be read."""
+        if not self.config.real_data:
+            return {}
+        from stages.evaluation.real_folder import open_folder  # NumPy, Pillow
+
+        return {f"real data {real.name}": open_folder(real).files for real in self.config.real_data}
+
+    def execute(self, context: StageContext) -> StageResult:
+        """Measure on each data set; a stopped evaluation starts over, which costs seconds.
+
+        Raises:
+            Interrupted: a stop was asked for.
+            UsageError: a real data set or the device is not there.
+            IntegrityError: the held-out scenes or the weights are not what was recorded.
+        """
+        from stages.evaluation.detector import load_detector  # torch
+        from stages.evaluation.measure import measure
+        from stages.evaluation.results import save_measurement, save_results
+        from stages.evaluation.sources import open_data_sets
+
+        started = time.monotonic()
+        (manifest,) = context.input_paths("data_generation", "manifest")
+        data_sets = open_data_sets(manifest, self.config.real_data)
+        detector = load_detector(context, manifest)
+        metrics: dict[str, dict[str, Any]] = {}
+        outputs: list[Output] = []
+        warnings: list[str] = []
+        for data_set in data_sets:
+            measurement = measure(
+                data_set,
+                detector.detect,
+                batch_size=self.config.batch_size,
+                on_progress=partial(_report, context, data_set.name, data_set.num_images),
+            )
+            metrics[data_set.name] = measurement.figures
+            outputs += save_measurement(context, data_set.name, measurement)
+            warnings += _warnings_of(data_set.name, data_set.skipped)
+        for text in warnings:
+            context.warn(text)
+        targets = judge(self.config.targets, metrics)
+        results = save_results(
+            context,
+            metrics=metrics,
+            targets=targets,
+            warnings=warnings,
+            seconds=time.monotonic() - started,
+            cuda_peak_bytes=detector.cuda_peak_bytes(),
+        )
+        return StageResult(
+            outputs=[*outputs, Output("results", results)], metrics=metrics, targets=targets, warnings=warnings
+        )
+
+
+def _report(context: StageContext, data_set: str, total: int, done: int) -> None:
+    context.progress(done, total, "images", data_set=data_set)
+    context.stop.check(where=f"image {done} of {total} of {data_set}")
+
+
+def _warnings_of(data_set: str, skipped: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"{data_set}: {len(names)} images left out ({reason}): {', '.join(names[:_NUM_NAMED])}"
+        f"{', …' if len(names) > _NUM_NAMED else ''}"
+        for reason, names in skipped.items()
+    ]

@@ -1,0 +1,23 @@
+"""Judges measured figures by the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.records import Target
+from stages.evaluation.config import REAL, SYNTHETIC, TargetConfig
+
+
+def judge(targets: Sequence[TargetConfig], metrics: Mapping[str, Mapping[str, Any]]) -> tuple[Target, ...]:
+    """Put the measured value beside each target; `metrics` holds the figures of each data set, by name.
+
+    A target for `real` becomes one for each real data set, and none where there is none: what nobody asked to measure
+    is not missed. A figure that is undefined (no such object in the data) stays None, which is not met.
+    """
+    real = [name for name in metrics if name != SYNTHETIC]
+    return tuple(
+        Target(data_set=name, metric=target.metric, minimum=target.minimum, value=metrics[name][target.metric])
+        for target in targets
+        for name in (real if target.data_set == REAL else [target.data_set])
+    )
