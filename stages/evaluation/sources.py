@@ -104,6 +104,7 @@ class RealImages:
 
     def batches(self, batch_size: int) -> Iterator[LabelledBatch]:
         """Yield the images in the order of their folder; those that cannot be measured on go to `skipped`."""
+        self.skipped.clear()
         loaded: list[_Loaded] = []
         for image in self._folder.images:
             try:
