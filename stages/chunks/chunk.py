@@ -72,6 +72,8 @@ def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) ->
     """
     data = path.read_bytes()
     arrays, seal = decode_chunk(data, name=str(path))
+    if not _is_tidy(data, arrays):
+        raise IntegrityError(f"{path} was altered after it was written: its header is not as it was")
     if damaged_rows(arrays, first_sample_id=first_sample_id, count=count).size:
         raise IntegrityError(f"{path} was altered after it was written: some of its samples do not match their digest")
     if seal != _seal(arrays[DIGEST], origin):
@@ -116,6 +118,15 @@ def decode_chunk(data: Buffer, *, name: str) -> tuple[dict[str, Array], str]:
         return {key: _array(data, 8 + length, **entry) for key, entry in header.items()}, str(metadata.get(_SEAL))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{name} is not readable as a chunk: {error}") from error
+
+
+def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:
+    """Return whether the header is written as the library writes it: no byte of it may differ and still be believed."""
+    length = int.from_bytes(data[:8], "little")
+    text = data[8 : 8 + length]
+    compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False).encode()
+    size = 8 + length + sum(array.nbytes for array in arrays.values())
+    return text == compact.ljust(-(-len(compact) // 8) * 8) and size == len(data)
 
 
 def _array(data: Buffer, start: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_bytes
 from pipeline.sealed import load_sealed, save_sealed
 
 
@@ -37,6 +39,36 @@ class ChunkEntry(BaseModel):
     def sample_ids(self) -> range:
         """The ids of its samples."""
         return range(self.first_sample_id, self.first_sample_id + self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkPlan:
+    """A chunk that is to be there: where it belongs, which samples it holds, and what it is a part of.
+
+    Attributes:
+        file: name of its file in the folder of the data set.
+        origin: digest of all that determines the samples of the data set.
+    """
+
+    chunk_id: int
+    split: str
+    file: str
+    first_sample_id: int
+    count: int
+    origin: str
+
+    def entry(self, data: bytes, *, folder: str = "") -> ChunkEntry:
+        """Return the manifest entry for this chunk with these bytes; `folder` leads there from the manifest's."""
+        known = {name: getattr(self, name) for name in ("chunk_id", "split", "first_sample_id", "count")}
+        return ChunkEntry(**known, file=folder + self.file, size=len(data), xxh3=digest_bytes(data))
+
+    def __str__(self) -> str:
+        return self.file
+
+    @property
+    def seal_text(self) -> str:
+        """What the seal of the chunk binds it to."""
+        return f"{self.origin}/{self.split}/{self.first_sample_id}+{self.count}"
 
 
 class Manifest(BaseModel):

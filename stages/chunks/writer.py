@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import files
 from pipeline.errors import IntegrityError
-from pipeline.fingerprint import digest_bytes
 from stages.chunks.chunk import Array, encode_chunk, prove_chunk
-from stages.chunks.manifest import ChunkEntry
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChunkPlan:
-    """A chunk that is to be there: where it belongs, which samples it holds, and what it is a part of.
-
-    Attributes:
-        file: name of its file in the folder of the data set.
-        origin: digest of all that determines the samples of the data set.
-    """
-
-    chunk_id: int
-    split: str
-    file: str
-    first_sample_id: int
-    count: int
-    origin: str
-
-    def entry(self, data: bytes, *, folder: str = "") -> ChunkEntry:
-        """Return the manifest entry for this chunk with these bytes; `folder` leads there from the manifest's."""
-        known = {name: getattr(self, name) for name in ("chunk_id", "split", "first_sample_id", "count")}
-        return ChunkEntry(**known, file=folder + self.file, size=len(data), xxh3=digest_bytes(data))
-
-    @property
-    def seal_text(self) -> str:
-        """What the seal of the chunk binds it to."""
-        return f"{self.origin}/{self.split}/{self.first_sample_id}+{self.count}"
+from stages.chunks.manifest import ChunkPlan
 
 
 def write_chunk(folder: Path, plan: ChunkPlan, arrays: Mapping[str, Array]) -> bytes:

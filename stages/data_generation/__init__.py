@@ -1,0 +1,1 @@
+"""The built-in data: Bongard-style scenes of black strokes on white, with exact boxes."""

@@ -1,0 +1,96 @@
+"""Drawing: strokes become pixels, and boxes are measured from the pixels that were drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aggdraw
+import numpy as np
+import numpy.typing as npt
+
+from stages.chunks.chunk import Array
+from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
+from stages.data_generation.draws import NOISE_STREAM, Floats, words
+from stages.data_generation.scene import NUM_PARTS, THINNEST, Strokes, lay_out
+from stages.data_generation.shapes import KINDS
+from stages.data_generation.styles import STYLES, Stroke
+
+WHITE = 255
+INK_BELOW = 200  # grey levels that count as ink; the same bound gives the boxes of real Bongard-LOGO images
+
+
+def render_samples(config: DataGenerationConfig, *, first_sample_id: int, count: int) -> dict[str, Array]:
+    """Return the arrays of consecutive samples: `image` [n, 1, side, side], `boxes` [n, 6, 4] and `labels` [n, 6].
+
+    Boxes are x, y, width, height in pixels, 0 where there is no shape; labels are places in `classes`, or -1.
+    """
+    side = config.image_size
+    image = np.full((count, 1, side, side), WHITE, np.uint8)
+    boxes = np.zeros((count, MAX_SHAPES, 4), np.float32)
+    labels = np.full((count, MAX_SHAPES), -1, np.int64)
+    num_drawn = np.zeros(count, np.int64)
+    strokes = lay_out(config, first_sample_id=first_sample_id, count=count)
+    for index, sample in enumerate(strokes.sample):
+        row = num_drawn[sample]
+        is_closed = KINDS[config.classes[strokes.label[index]]].is_closed
+        boxes[sample, row] = _draw(image[sample, 0], strokes, index, is_closed=is_closed)
+        labels[sample, row] = strokes.label[index]
+        num_drawn[sample] += 1
+    _add_noise(image, config, first_sample_id=first_sample_id)
+    return {"image": image, "boxes": boxes, "labels": labels}
+
+
+def _draw(image: npt.NDArray[np.uint8], strokes: Strokes, index: int, *, is_closed: bool) -> tuple[int, int, int, int]:
+    """Draw one shape on a sheet of its own, lay that over the image, and return the box of its ink."""
+    points, margin = strokes.points[index], strokes.margin[index]
+    left, top = np.maximum(np.floor(points.min(axis=0) - margin), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(points.max(axis=0) + margin), image.shape[0]).astype(int).tolist()
+    canvas = aggdraw.Draw("L", (right - left, bottom - top), WHITE)
+    _stroke(canvas, points - (left, top), strokes, index, is_closed=is_closed)
+    sheet = np.frombuffer(canvas.tobytes(), np.uint8).reshape(bottom - top, right - left)
+    part = image[top:bottom, left:right]
+    np.minimum(part, sheet, out=part)
+    is_ink = sheet < INK_BELOW
+    columns, rows = np.flatnonzero(is_ink.any(axis=0)), np.flatnonzero(is_ink.any(axis=1))
+    x, y = int(columns[0]), int(rows[0])
+    return left + x, top + y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def _stroke(canvas: Any, points: Floats, strokes: Strokes, index: int, *, is_closed: bool) -> None:
+    """Draw a path part by part, each in its style; neighbouring parts of one style are drawn as one."""
+    points = points[np.append(True, np.any(points[1:] != points[:-1], axis=1))]
+    if is_closed:
+        points = np.concatenate([points, points[:1]])
+    styles = strokes.styles[index]
+    starts = np.flatnonzero(np.append(True, styles[1:] != styles[:-1])).tolist()
+    bounds = np.rint(np.array([*starts, NUM_PARTS]) / NUM_PARTS * (len(points) - 1)).astype(int).tolist()
+    plain = aggdraw.Pen("black", strokes.width[index])
+    fine = aggdraw.Pen("black", max(0.6 * strokes.width[index], THINNEST))
+    for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
+        if last > first:
+            part = Stroke(
+                points[first : last + 1],
+                is_closed=is_closed and len(starts) == 1,
+                motif=strokes.motif[index],
+                spacing=strokes.spacing[index],
+            )
+            STYLES[styles[start]](canvas, part, fine if styles[start] else plain)
+
+
+def _add_noise(image: npt.NDArray[np.uint8], config: DataGenerationConfig, *, first_sample_id: int) -> None:
+    """Move each pixel by up to a strength that is drawn for each image: after the boxes were measured."""
+    if not config.noise:
+        return
+    num_words = -(-(config.image_size**2) // 32) * 4 + 4  # 8 pixels a word, whole steps of the generator
+    for index in range(len(image)):
+        raw = words(
+            seed=config.seed,
+            stream=NOISE_STREAM,
+            first_sample_id=first_sample_id + index,
+            count=1,
+            width=num_words,
+        )[0]
+        strength = int(raw[-1] % np.uint64(config.noise + 1))
+        levels = raw[: config.image_size**2 // 8].view(np.uint8).reshape(image[index].shape)
+        # Flipping bits of value `n` or less moves a grey level by `n` at most, and never out of its range.
+        image[index] ^= ((levels * np.uint16(strength + 1)) >> 8).astype(np.uint8)
