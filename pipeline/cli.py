@@ -1,0 +1,213 @@
+"""The command line: Typer commands, and the one boundary where exceptions become sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.answer import Answer
+from pipeline.errors import UsageError
+from pipeline.failures import understand
+from pipeline.options import OutputOptions, RunOptions, SettingsOptions, grouped
+
+# `pipeline.commands` is imported by each command: `--help` loads nothing but Typer.
+app = typer.Typer(
+    help="Cached stages, and training that resumes at the exact sample. Kill it, run it again: nothing is redone.",
+    epilog="Exit codes: 0 done, 1 a stage failed, 2 usage or settings, 3 targets missed (--require-targets), "
+    "4 damaged files, 5 another run works here, 6 out of disk or memory, 75 stopped by SIGTERM, 130 by Ctrl+C.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    # `--dataset_size` is `--dataset-size`.
+    context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
+)
+progress_app = typer.Typer(help="How far the stages have come, part by part.", rich_markup_mode=None)
+config_app = typer.Typer(help="The settings, where they come from, and what they may be.", rich_markup_mode=None)
+app.add_typer(progress_app, name="progress")
+app.add_typer(config_app, name="config")
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Tell no progress; only results and errors.")]
+RequireTargets = Annotated[bool, typer.Option("--require-targets", help="Exit with 3 when a target is missed.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Deep = Annotated[bool, typer.Option("--deep", help="Read every byte, whatever the file system says of a file.")]
+What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
+
+
+@app.callback()
+def pipeline(
+    *, debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
+) -> None:
+    """Take the options that stand before a command."""
+
+
+@app.command()
+@grouped
+def run(
+    settings: SettingsOptions,
+    options: RunOptions,
+    output: OutputOptions,
+    *,
+    require_targets: RequireTargets = False,
+    quiet: Quiet = False,
+) -> Answer:
+    """Bring every stage to its end, doing only what is not done yet."""
+    from pipeline import commands
+
+    talk = None if quiet or output.json else sys.stderr
+    return commands.run(settings, options, talk=talk, requires_targets=require_targets)
+
+
+@app.command()
+@grouped
+def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
+    """Tell what `run` would do and why; nothing is touched."""
+    from pipeline import commands
+
+    return commands.plan(settings, options)
+
+
+@app.command()
+@grouped
+def status(settings: SettingsOptions) -> Answer:
+    """Tell what is done, where it was interrupted, or why it is stale."""
+    from pipeline import commands
+
+    return commands.status(settings)
+
+
+@app.command()
+@grouped
+def reset(what: What, settings: SettingsOptions, *, yes: Yes = False) -> Answer:
+    """Remove what stages have made.
+
+    That is everything of these stages in the workspace; with options that name a run, only what that run has made.
+    """
+    from pipeline import commands
+
+    return commands.reset(settings, what, only_this_run=settings.names_a_run, ask=_asking(is_yes=yes))
+
+
+@app.command()
+@grouped
+def validate(settings: SettingsOptions, *, deep: Deep = False) -> Answer:
+    """Compare every recorded file with what was written."""
+    from pipeline import commands
+
+    return commands.validate(settings, is_deep=deep)
+
+
+@progress_app.command("show")
+@grouped
+def progress_show(settings: SettingsOptions) -> Answer:
+    """Tell how far each stage has come, also while another process runs it."""
+    from pipeline import commands
+
+    return commands.show_progress(settings)
+
+
+@progress_app.command("reset")
+@grouped
+def progress_reset(settings: SettingsOptions, *, yes: Yes = False) -> Answer:
+    """Discard half-done work, so that its stage starts from zero."""
+    from pipeline import commands
+
+    return commands.reset_progress(settings, ask=_asking(is_yes=yes))
+
+
+@config_app.command("show")
+@grouped
+def config_show(settings: SettingsOptions) -> Answer:
+    """Tell every setting with its value and where that comes from."""
+    from pipeline import commands
+
+    return commands.show_config(settings)
+
+
+@config_app.command("schema")
+@grouped
+def config_schema(settings: SettingsOptions) -> Answer:
+    """Print the JSON Schema of a settings file, for editors."""
+    from pipeline import commands
+
+    return commands.config_schema(settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line and return its exit code; every exception ends here."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_json, is_debug = "--json" in words, "--debug" in words
+    document: Mapping[str, Any] = {}
+    # A process may be started with closed streams; what it says then goes nowhere, and it works all the same.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        answer: Answer | int | None = app(words or ["--help"], prog_name="pipeline", standalone_mode=False)
+        if answer is None or isinstance(answer, int):  # Typer itself has answered, as it does to --help
+            return answer or 0
+        document = answer.document
+        if answer.error is None or not is_json:
+            _print(_as_json(document) if is_json else answer.text(_width()))
+        if answer.error is not None:
+            raise answer.error
+    except BaseException as error:  # the one place: nothing leaves this program without a sentence and a code
+        failure = understand(error, words)
+        if is_debug:
+            traceback.print_exception(error)
+        if is_json:
+            _print(_as_json({**document, "error": failure.document()}))
+        else:
+            _tell(failure.text())
+        return failure.exit_code
+    return 0
+
+
+def _asking(*, is_yes: bool) -> Callable[[Callable[[int], str], str], bool]:
+    """Return what asks a person on the terminal; raises UsageError where there is none and --yes was not given."""
+
+    def ask(what: Callable[[int], str], question: str) -> bool:
+        from pipeline.tables import text_width
+
+        if is_yes:
+            return True
+        _tell(what(text_width(sys.stderr)))
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"nobody can answer, as stdin is no terminal: {question}",
+                hint="nothing was touched; add --yes to do it without being asked",
+            )
+        return typer.confirm(question, err=True)
+
+    return ask
+
+
+def _print(text: str) -> None:
+    """Write a result to stdout; a reader that has read enough, as `head` does, is no error."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _width() -> int:
+    from pipeline.tables import text_width
+
+    return text_width(sys.stdout)
+
+
+def _as_json(document: Mapping[str, Any]) -> str:
+    from pipeline.reporting import as_json
+
+    return as_json(document, indent=2)

@@ -1,0 +1,241 @@
+"""What a run says, as lines of text and as lines of JSON in `logs/`; telling never stops a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from pipeline.events import Event, Kind
+from pipeline.tables import column_widths, duration, table
+
+SCHEMA_VERSION = 1
+_PROGRESS_SECONDS = 1.0  # in events.jsonl: enough for any curve, and a fast stage cannot bloat the file
+
+Clock = Callable[[], float]
+
+
+class Pace:
+    """How fast counted work goes, measured from where this run took it up, and how long the rest will take."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._unit: str | None = None
+        self._first = self._done = self._total = 0
+        self._started = 0.0
+
+    def update(self, *, done: int, total: int, unit: str) -> None:
+        """Take in that `done` of `total` is done; another unit, or less than before, starts a new measurement."""
+        if unit != self._unit or done < self._done:
+            self._unit, self._first, self._started = unit, done, self._clock()
+        self._done, self._total = done, total
+
+    @property
+    def rate(self) -> float:
+        """Units per second; 0 as long as it is not known."""
+        elapsed = self._clock() - self._started
+        return (self._done - self._first) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Seconds until all is done; None as long as it is not known."""
+        rate = self.rate
+        return (self._total - self._done) / rate if rate else None
+
+
+class Throttle:
+    """Lets one thing through every `interval` seconds."""
+
+    def __init__(self, interval: float, clock: Clock = time.monotonic) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._last = -math.inf
+
+    def is_due(self) -> bool:
+        """Return whether it is time again, and start the next interval if so."""
+        now = self._clock()
+        if now - self._last < self._interval:
+            return False
+        self._last = now
+        return True
+
+
+class ProgressWords(NamedTuple):
+    """The parts of a progress line; those that are not known yet are empty."""
+
+    share: str
+    amount: str
+    rate: str
+    remaining: str
+    figures: str
+
+
+class Wording:
+    """Puts events into words; remembers the names of the stages, so that decisions stand in columns."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._widths: list[int] = []
+        self._pace = Pace(clock)
+
+    def text(self, event: Event, *, width: int = 0) -> str:
+        """Return what `event` tells, empty where it needs no words; `width` is in characters, 0 for any."""
+        data = event.data
+        if event.kind is Kind.RUN_STARTED:
+            self._widths = column_widths([(name, "RESUME", "ARTIFACT_DAMAGED", "") for name in data["stages"]])
+        elif event.kind is Kind.STAGE_STARTED:
+            self._pace = Pace(self._clock)
+        elif event.kind is Kind.DECISION:
+            row = (event.stage, str(data["action"]).upper(), str(data["reason"]), str(data["detail"]))
+            return table([row], width=width, least=self._widths)
+        elif event.kind is Kind.PROGRESS:
+            return "  ".join(part for part in (event.stage, *self.progress(data)) if part)
+        sentence = _SENTENCES[event.kind](data) if event.kind in _SENTENCES else ""
+        return f"{event.stage}: {sentence}" if sentence and event.stage else sentence
+
+    def progress(self, data: Mapping[str, Any]) -> ProgressWords:
+        """Take in how far the stage is and return it in words."""
+        done, total, unit = data["done"], data["total"], data["unit"]
+        self._pace.update(done=done, total=total, unit=unit)
+        rate, remaining = self._pace.rate, self._pace.remaining_seconds
+        return ProgressWords(
+            share=f"{100 * done // total}%" if total else "",
+            amount=f"{done}/{total} {unit}",
+            rate=f"{rate:.3g}/s" if rate else "",
+            remaining=f"ETA {duration(remaining)}" if remaining is not None else "",
+            figures=figures(data.get("figures", {})),
+        )
+
+
+def figures(values: Mapping[str, Any]) -> str:
+    """Return names and values, e.g. "loss 0.0385  lr 0.001"."""
+    return "  ".join(f"{name} {_figure(value)}" for name, value in values.items())
+
+
+_SENTENCES: dict[Kind, Callable[[Mapping[str, Any]], str]] = {
+    Kind.RUN_STARTED: lambda data: f"run {data['run']}",
+    Kind.INFO: lambda data: str(data["text"]),
+    Kind.WARNING: lambda data: f"warning: {data['text']}",
+    Kind.METRICS: figures,
+    Kind.STAGE_FINISHED: lambda data: f"done in {duration(data['duration_seconds'])}",
+    Kind.STAGE_FAILED: lambda data: f"failed: {data['error']}",
+    Kind.INTERRUPTED: lambda data: str(data["where"]),
+    Kind.RUN_FINISHED: lambda data: f"run done in {duration(data['duration_seconds'])}",
+}
+
+
+class AppendedFile:
+    """A log file that grows line by line; when it cannot be written, that is told once and the run goes on.
+
+    Logs are the one thing written without `pipeline.files`: losing the last lines in a power cut harms nobody, and
+    an fsync for each line would slow training.
+    """
+
+    def __init__(self, path: Path, *, tell: Callable[[str], None]) -> None:
+        self._path = path
+        self._tell = tell
+        self._file: BinaryIO | None = None
+        self._is_given_up = False
+
+    def append(self, line: str) -> None:
+        """Write `line` and a line end."""
+        if self._is_given_up:
+            return
+        try:
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(f"{line}\n".encode(errors="backslashreplace"))
+        except OSError as error:
+            self._is_given_up = True
+            self._tell(f"{self._path} cannot be written ({error.strerror}); the run goes on without it")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _open(self) -> BinaryIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("ab+", buffering=0)  # unbuffered: each line is there at once, also for a killed run
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")  # a killed run left half a line
+        return file
+
+
+class EventLog:
+    """Writes each event as one line of JSON: {"v", "time", "kind", "stage", "data"}."""
+
+    def __init__(self, path: Path, *, tell: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self._file = AppendedFile(path, tell=tell)
+        self._throttle = Throttle(_PROGRESS_SECONDS, clock)
+
+    def emit(self, event: Event) -> None:
+        """Append `event`; of progress only one line a second."""
+        if event.kind is Kind.PROGRESS and not self._throttle.is_due():
+            return
+        time_of_day = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        line = {"v": SCHEMA_VERSION, "time": time_of_day, "kind": event.kind, "stage": event.stage, "data": event.data}
+        self._file.append(as_json(line))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class LogFile:
+    """Writes each event as one line of text behind the time of day."""
+
+    def __init__(
+        self, path: Path, *, interval: float, tell: Callable[[str], None], clock: Clock = time.monotonic
+    ) -> None:
+        self._file = AppendedFile(path, tell=tell)
+        self._wording = Wording(clock)
+        self._throttle = Throttle(interval, clock)
+
+    def emit(self, event: Event) -> None:
+        """Append what `event` tells; of progress one line every `interval` seconds."""
+        if event.kind is Kind.PROGRESS and not self._throttle.is_due():
+            return
+        if text := self._wording.text(event):
+            self._file.append(f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')}  {text}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return `document` as JSON whatever it holds: NaN and infinities as null, what JSON lacks as text."""
+    try:
+        return json.dumps(document, indent=indent, allow_nan=False, default=str)
+    except (TypeError, ValueError):
+        return json.dumps(_plain(document), indent=indent, default=str)
+
+
+def tell_on_stderr(text: str) -> None:
+    """Say something that must be said even when nothing else works; a closed stderr is no reason to stop."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"warning: {text}\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

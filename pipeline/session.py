@@ -1,0 +1,142 @@
+"""What a command is about: one pipeline with its settings in one workspace."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.complaints import nearest
+from pipeline.definition import PipelineDefinition, load_definition
+from pipeline.errors import UsageError
+from pipeline.events import Reporter, Reporters
+from pipeline.interrupts import StopFlag
+from pipeline.options import RunOptions, SettingsOptions
+from pipeline.orchestrator import Orchestrator
+from pipeline.profiles import (
+    BUILT_IN_PIPELINE,
+    Settings,
+    SettingsFile,
+    find_settings_file,
+    parse_value,
+    read_settings_file,
+    resolve,
+)
+from pipeline.workspace import Workspace
+
+ALL = "all"
+_FLAGS = ("dataset_size", "epochs", "batch_size", "device")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A pipeline, its settings, and where it works."""
+
+    definition: PipelineDefinition
+    settings: Settings
+    workspace: Workspace
+
+    def orchestrator(
+        self, *, reporter: Reporter | None = None, stop: StopFlag | None = None, reruns_on_code_change: bool = False
+    ) -> Orchestrator:
+        """Build the stages and return what runs them."""
+        return Orchestrator(
+            self.definition.build(self.settings.configs),
+            workspace=self.workspace,
+            profile=self.settings.profile,
+            runtime=self.settings.runtime,
+            reporter=reporter or Reporters(),
+            stop=stop or StopFlag(),
+            reruns_on_code_change=reruns_on_code_change,
+        )
+
+    def stage(self, word: str) -> str:
+        """Return the stage that `word` names, in full or in short; raises UsageError with the nearest one."""
+        words = {**{name: name for name in self.definition.configs}, **self.definition.short_names}
+        if word not in words:
+            raise UsageError(f"there is no stage {word!r}{nearest(word, words)}", hint=f"stages: {', '.join(words)}")
+        return words[word]
+
+    def stages(self, word: str) -> tuple[str, ...]:
+        """Return the stages that `word` names; "all" names each."""
+        return tuple(self.definition.configs) if word == ALL else (self.stage(word),)
+
+    def until(self, options: RunOptions) -> str | None:
+        """Return the stage that --until names, if it was given."""
+        return None if options.until is None else self.stage(options.until)
+
+    def forced(self, options: RunOptions) -> frozenset[str]:
+        """Return the stages that the --force options name; raises UsageError where the pipeline has none such."""
+        words = {"data": options.force_data, "train": options.force_train, "eval": options.force_eval}
+        names: set[str] = set(self.stages(ALL)) if options.force_all else set()
+        for word in (word for word, is_forced in words.items() if is_forced):
+            if word not in self.definition.short_names:
+                raise UsageError(
+                    f"this pipeline has no stage for --force-{word}", hint="--force-all does everything from zero"
+                )
+            names.add(self.definition.short_names[word])
+        return frozenset(names)
+
+
+def open_session(options: SettingsOptions, *, environment: Mapping[str, str] = os.environ) -> Session:
+    """Find the pipeline and resolve its settings.
+
+    Raises:
+        UsageError: the pipeline cannot be loaded, or a setting cannot be used.
+    """
+    workspace, config_file = _places(options, environment)
+    definition = _definition(read_settings_file(config_file), environment)
+    settings = resolve(
+        definition,
+        profile=_profile(options),
+        config_file=config_file,
+        environment=environment,
+        assignments=options.assignments or (),
+        flags=_flags(options, definition),
+    )
+    return Session(definition, settings, workspace)
+
+
+def find_definition(options: SettingsOptions, *, environment: Mapping[str, str] = os.environ) -> PipelineDefinition:
+    """Return the pipeline alone, whatever its settings are."""
+    _, config_file = _places(options, environment)
+    return _definition(read_settings_file(config_file), environment)
+
+
+def _places(options: SettingsOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:
+    workspace = Workspace.at(options.workspace or Path(environment.get("PIPELINE_WORKSPACE") or "."))
+    return workspace, find_settings_file(options.config, workspace=workspace.root, environment=environment)
+
+
+def _definition(file: SettingsFile, environment: Mapping[str, str]) -> PipelineDefinition:
+    name = environment.get("PIPELINE_PIPELINE") or file.pipeline or BUILT_IN_PIPELINE
+    if name != BUILT_IN_PIPELINE and (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)  # a user's own pipeline lies beside its settings; nothing else is looked for there
+    return load_definition(name)
+
+
+def _profile(options: SettingsOptions) -> str | None:
+    if not options.professional:
+        return options.profile
+    if options.profile not in (None, "professional"):
+        raise UsageError(f"--professional and --profile {options.profile} contradict each other", hint="give one")
+    return "professional"
+
+
+def _flags(options: SettingsOptions, definition: PipelineDefinition) -> dict[str, tuple[str, Any]]:
+    keys = {name.replace("-", "_"): key for name, key in definition.flags.items()}
+    keys.setdefault("device", "runtime.device")
+    flags = {}
+    for name in _FLAGS:
+        text = getattr(options, name)
+        flag = f"--{name.replace('_', '-')}"
+        if text is not None and name not in keys:
+            raise UsageError(
+                f"this pipeline has no setting for {flag}", hint="`pipeline config show` lists what it has"
+            )
+        if text is not None:
+            flags[keys[name]] = (flag, parse_value(text))
+    return flags

@@ -1,0 +1,103 @@
+"""Plain text for people: aligned tables that fit a width, and sizes and times in words."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TextIO
+
+_GAP = "  "
+_INDENT = "  "
+_PROSE_WIDTH = 24  # columns below which wrapped prose beside a table reads worse than beneath it
+_BAR_WIDTH = 20
+
+
+def text_width(stream: TextIO) -> int:
+    """Return how many columns `stream` shows; 0 where lines may be of any length, as in a pipe."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    if not stream.isatty():
+        return 0
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 80
+
+
+def table(rows: Sequence[Sequence[str]], *, width: int, header: Sequence[str] = (), least: Sequence[int] = ()) -> str:
+    """Return `rows` in aligned columns, the last one wrapped; one under the other where they do not fit side by side.
+
+    `width` is in characters, 0 means that nothing is wrapped; `least` widths of the columns line up with other tables.
+    """
+    cells = [header, *rows] if header else list(rows)
+    widths = [max(both) for both in zip_longest(column_widths(cells), least, fillvalue=0)]
+    longest = max((len(row[-1]) for row in cells), default=0)
+    if width and sum(widths) + len(_GAP) * len(widths) + min(longest, _PROSE_WIDTH) > width:
+        return "\n".join(_stacked(row, header=header, width=width) for row in rows)
+    return "\n".join(_side_by_side(row, widths=widths, width=width) for row in cells)
+
+
+def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the widths of all columns but the last."""
+    return [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+
+
+def wrapped(text: str, *, width: int, indent: str = "", hanging: str = "") -> str:
+    """Return `text` in lines of at most `width` columns (0: one line); words and paths are never cut."""
+    if not width:
+        return indent + text
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+def bar(done: int, total: int, *, is_plain: bool = False) -> str:
+    """Return a bar that is filled as far as `done` of `total`; plain: in ASCII."""
+    filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total) if total else 0
+    full, empty = "#." if is_plain else "█░"
+    return full * filled + empty * (_BAR_WIDTH - filled)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: "0.3 s", "42 s", "3 min 05 s", "1 h 05 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def size(num_bytes: float) -> str:
+    """Return an amount of bytes in words: "12 B", "3.4 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 file", "2 files"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _side_by_side(row: Sequence[str], *, widths: Sequence[int], width: int) -> str:
+    head = "".join(cell.ljust(columns) + _GAP for cell, columns in zip(row[:-1], widths, strict=True))
+    return wrapped(row[-1], width=width, indent=head, hanging=" " * len(head)).rstrip() or head.rstrip()
+
+
+def _stacked(row: Sequence[str], *, header: Sequence[str], width: int) -> str:
+    names = header or [""] * len(row)
+    pairs = [f"{name} {cell}".strip() for name, cell in zip(names[1:], row[1:], strict=True) if cell]
+    return f"{row[0]}\n{wrapped(_GAP.join(pairs), width=width, indent=_INDENT, hanging=_INDENT)}".rstrip()
