@@ -29,8 +29,8 @@ class Draws:
     """Uniform numbers in [0, 1), handed out column by column: [count, rows] or [count, rows, num]."""
 
     def __init__(self, raw: npt.NDArray[np.uint64], *, rows: int) -> None:
-        numbers = (raw >> np.uint64(11)) * 2.0**-53  # the 53 bits that a float64 can hold
-        self._numbers = numbers.reshape(len(raw) * rows, -1)
+        numbers: Floats = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 can hold
+        self._numbers: Floats = numbers.reshape(len(raw) * rows, -1)
         self._next = 0
 
     def take(self, num: int) -> Floats:
@@ -45,5 +45,4 @@ class Draws:
 
     def between(self, low: Floats | float, high: Floats | float) -> Floats:
         """Return a column of numbers in [low, high)."""
-        low = np.asarray(low, np.float64)
         return low + (high - low) * self.one()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stages.chunks.chunk import Array
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
-from stages.data_generation.draws import NOISE_STREAM, Floats, words
+from stages.data_generation.draws import NOISE_STREAM, words
 from stages.data_generation.scene import NUM_PARTS, THINNEST, Strokes, lay_out
 from stages.data_generation.shapes import KINDS
 from stages.data_generation.styles import STYLES, Stroke
@@ -30,11 +30,11 @@ def render_samples(config: DataGenerationConfig, *, first_sample_id: int, count:
     labels = np.full((count, MAX_SHAPES), -1, np.int64)
     num_drawn = np.zeros(count, np.int64)
     strokes = lay_out(config, first_sample_id=first_sample_id, count=count)
-    for index, sample in enumerate(strokes.sample):
+    is_closed = [KINDS[name].is_closed for name in config.classes]
+    for index, (sample, label) in enumerate(zip(strokes.sample.tolist(), strokes.label.tolist(), strict=True)):
         row = num_drawn[sample]
-        is_closed = KINDS[config.classes[strokes.label[index]]].is_closed
-        boxes[sample, row] = _draw(image[sample, 0], strokes, index, is_closed=is_closed)
-        labels[sample, row] = strokes.label[index]
+        boxes[sample, row] = _draw(image[sample, 0], strokes, index, is_closed=is_closed[label])
+        labels[sample, row] = label
         num_drawn[sample] += 1
     _add_noise(image, config, first_sample_id=first_sample_id)
     return {"image": image, "boxes": boxes, "labels": labels}
@@ -42,28 +42,31 @@ def render_samples(config: DataGenerationConfig, *, first_sample_id: int, count:
 
 def _draw(image: npt.NDArray[np.uint8], strokes: Strokes, index: int, *, is_closed: bool) -> tuple[int, int, int, int]:
     """Draw one shape on a sheet of its own, lay that over the image, and return the box of its ink."""
-    points, margin = strokes.points[index], strokes.margin[index]
-    left, top = np.maximum(np.floor(points.min(axis=0) - margin), 0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(points.max(axis=0) + margin), image.shape[0]).astype(int).tolist()
+    left, top, right, bottom = strokes.sheet[index].tolist()
     canvas = aggdraw.Draw("L", (right - left, bottom - top), WHITE)
-    _stroke(canvas, points - (left, top), strokes, index, is_closed=is_closed)
+    _stroke(canvas, strokes, index, is_closed=is_closed)
     sheet = np.frombuffer(canvas.tobytes(), np.uint8).reshape(bottom - top, right - left)
     part = image[top:bottom, left:right]
     np.minimum(part, sheet, out=part)
     is_ink = sheet < INK_BELOW
-    columns, rows = np.flatnonzero(is_ink.any(axis=0)), np.flatnonzero(is_ink.any(axis=1))
-    x, y = int(columns[0]), int(rows[0])
-    return left + x, top + y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+    columns, rows = np.asarray(is_ink.any(axis=0)), np.asarray(is_ink.any(axis=1))
+    x, y = int(columns.argmax()), int(rows.argmax())
+    return (
+        left + x,
+        top + y,
+        right - left - x - int(columns[::-1].argmax()),
+        bottom - top - y - int(rows[::-1].argmax()),
+    )
 
 
-def _stroke(canvas: Any, points: Floats, strokes: Strokes, index: int, *, is_closed: bool) -> None:
+def _stroke(canvas: Any, strokes: Strokes, index: int, *, is_closed: bool) -> None:
     """Draw a path part by part, each in its style; neighbouring parts of one style are drawn as one."""
-    points = points[np.append(True, np.any(points[1:] != points[:-1], axis=1))]
+    points = strokes.points[index, :, : strokes.num_points[index]].T
     if is_closed:
         points = np.concatenate([points, points[:1]])
-    styles = strokes.styles[index]
-    starts = np.flatnonzero(np.append(True, styles[1:] != styles[:-1])).tolist()
-    bounds = np.rint(np.array([*starts, NUM_PARTS]) / NUM_PARTS * (len(points) - 1)).astype(int).tolist()
+    styles = strokes.styles[index].tolist()
+    starts = [part for part in range(NUM_PARTS) if not part or styles[part] != styles[part - 1]]
+    bounds = [round(part / NUM_PARTS * (len(points) - 1)) for part in (*starts, NUM_PARTS)]
     plain = aggdraw.Pen("black", strokes.width[index])
     fine = aggdraw.Pen("black", max(0.6 * strokes.width[index], THINNEST))
     for start, first, last in zip(starts, bounds, bounds[1:], strict=False):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
 from stages.data_generation.draws import LAYOUT_STREAM, Draws, Floats, words
-from stages.data_generation.shapes import KINDS, NUM_PARAMETERS, make_paths
+from stages.data_generation.shapes import KINDS, NUM_PARAMETERS, NUM_POINTS, make_paths
 
 NUM_PARTS = 4  # parts of a path that may differ in style
 THINNEST = 0.8  # pixels; a thinner line fades to a grey that is no longer ink
@@ -29,16 +29,18 @@ class Strokes:
     Attributes:
         sample: which sample of the chunk the shape belongs to; ascending.
         label: its class, as a place in the config's `classes`.
-        points: its path, [n, NUM_POINTS, 2], x and y in the image.
-        margin: how far its ink may reach out beyond its path.
+        sheet: the part of the image that surely holds its ink: left, top, right, bottom, [n, 4].
+        points: x and y of its path on that sheet, [n, 2, NUM_POINTS].
+        num_points: how many of these are wanted; those behind repeat the last.
         styles: the style of each of its parts, [n, NUM_PARTS], places in the order of `StyleWeights`.
         spacing: distance of motifs, as a multiple of their size.
     """
 
     sample: Integers
     label: Integers
+    sheet: Integers
     points: Floats
-    margin: Floats
+    num_points: Integers
     width: Floats
     motif: Floats
     spacing: Floats
@@ -74,7 +76,7 @@ def lay_out(config: DataGenerationConfig, *, first_sample_id: int, count: int) -
     num_wanted = config.min_shapes + np.floor(draws.one() * (config.max_shapes + 1 - config.min_shapes))
     is_wanted = np.arange(MAX_SHAPES) < num_wanted.reshape(count, MAX_SHAPES)[:, :1]
     placed = _place(
-        spans=paths.max(axis=1) - paths.min(axis=1),
+        spans=paths.max(axis=2),
         scale=np.maximum(extent[:, None] * _SHRINK ** np.arange(_NUM_TRIES), smallest[:, None] * side)
         - breadth[:, None],
         margin=margin,
@@ -83,28 +85,39 @@ def lay_out(config: DataGenerationConfig, *, first_sample_id: int, count: int) -
         config=config,
     )
     found = np.flatnonzero(placed.is_found)
-    points = paths[found] * placed.scale[found, None, None] + placed.corner[found, None]
-    sample = found // MAX_SHAPES
+    points = paths[found] * placed.scale[found, None, None] + placed.corner[found, :, None]
+    reach = margin[found, None]
+    low, high = np.floor(points.min(axis=2) - reach), np.ceil(points.max(axis=2) + reach)
+    sheet = np.concatenate([np.maximum(low, 0), np.minimum(high, side)], axis=1).astype(np.int64)
+    is_last = (points == points[:, :, -1:]).all(axis=1)
     return Strokes(
-        sample, label[found], points, margin[found], width[found], motif[found], spacing[found], styles[found]
+        sample=found // MAX_SHAPES,
+        label=label[found],
+        sheet=sheet,
+        points=points - sheet[:, :2, None],
+        num_points=NUM_POINTS - np.logical_and.accumulate(is_last[:, ::-1], axis=1).sum(axis=1) + 1,
+        width=width[found],
+        motif=motif[found],
+        spacing=spacing[found],
+        styles=styles[found],
     )
 
 
 def _bent(paths: Floats, draws: Draws, jitter: float) -> Floats:
     """Bend, stretch and turn paths, and move their lowest x and y to 0 and their longer side to 1."""
     paths = _unit(paths)
-    phase = draws.take(2)[:, None, :] * 2 * np.pi
+    phase = draws.take(2)[:, :, None] * 2 * np.pi
     # A slow wave moves each coordinate along the other: lines stay lines between corners, curves wobble.
-    paths = paths + jitter * np.sin(5.0 * paths[:, :, ::-1] + phase)
-    paths = paths * np.stack([np.ones(len(paths)), draws.between(0.6, 1.0)], axis=1)[:, None]
+    paths = paths + jitter * np.sin(5.0 * paths[:, ::-1] + phase)
+    stretch = np.stack([np.ones(len(paths)), draws.between(0.6, 1.0)], axis=1)
     angle = draws.between(0, 2 * np.pi)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
-    return _unit(paths @ turn.transpose(0, 2, 1))
+    return _unit((turn * stretch[:, None]) @ paths)
 
 
 def _unit(paths: Floats) -> Floats:
-    low = paths.min(axis=1, keepdims=True)
-    unit: Floats = (paths - low) / (paths.max(axis=1, keepdims=True) - low).max(axis=2, keepdims=True)
+    paths = paths - paths.min(axis=2, keepdims=True)
+    unit: Floats = paths / paths.max(axis=(1, 2), keepdims=True)
     return unit
 
 

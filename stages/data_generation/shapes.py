@@ -32,12 +32,12 @@ class ShapeKind:
 
 
 def make_paths(kinds: Sequence[ShapeKind], *, labels: npt.NDArray[np.int64], parameters: Floats) -> Floats:
-    """Return the path of each shape, [n, NUM_POINTS, 2], given the place of its kind in `kinds`."""
-    points = np.empty((len(parameters), NUM_POINTS, 2))
+    """Return x and y of the path of each shape, [n, 2, NUM_POINTS], given the place of its kind in `kinds`."""
+    points = np.empty((len(parameters), 2, NUM_POINTS))
     for label, kind in enumerate(kinds):
         chosen = np.flatnonzero(labels == label)
         path = kind.path(parameters[chosen])
-        points[chosen] = path[:, np.minimum(np.arange(NUM_POINTS), path.shape[1] - 1)]
+        points[chosen] = path[:, np.minimum(np.arange(NUM_POINTS), path.shape[1] - 1)].swapaxes(1, 2)
     return points
 
 
