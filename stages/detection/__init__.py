@@ -1,0 +1,1 @@
+"""The built-in task: finding and naming shapes with an anchor-free detector."""

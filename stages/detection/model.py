@@ -1,0 +1,112 @@
+"""The detector's network: a ResNet body, a feature pyramid and a lean head for each level."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.detection.config import DetectionConfig
+
+_BODIES = {"resnet18": (torchvision.models.resnet18, 1), "resnet50": (torchvision.models.resnet50, 4)}
+# Scores begin at 0.01, so that the many empty cells do not swamp the first steps: Lin et al., "Focal Loss for Dense
+# Object Detection", 2017, section 4.1.
+_FIRST_SCORE = 0.01
+
+
+class Output(NamedTuple):
+    """What the network says of each of its A cells: class logits [B, A, C], raw distances [B, A, 4]."""
+
+    logits: Tensor
+    raw: Tensor
+
+
+class Body(nn.Module):
+    """A ResNet for one channel, from scratch, which gives its maps of stride 8, 16 and 32."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        make, expansion = _BODIES[name]
+        resnet = make(weights=None)
+        stem = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+        self.stem = nn.Sequential(stem, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1)
+        self.stages = nn.ModuleList([resnet.layer2, resnet.layer3, resnet.layer4])
+        self.channels = [size * expansion for size in (128, 256, 512)]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map images [B, 1, H, W] to features, the finest first."""
+        maps = [self.stem(image)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+class Pyramid(nn.Module):
+    """Adds what the coarse maps know to the finer ones (Lin et al., "Feature Pyramid Networks", 2017)."""
+
+    def __init__(self, sources: list[int], *, channels: int, num_levels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(source, channels, 1) for source in sources)
+        self.smooth = nn.ModuleList(_convolution(channels, channels) for _ in range(num_levels))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the maps of the levels that predict, the finest first."""
+        merged = [lateral(features) for lateral, features in zip(self.lateral, maps, strict=True)]
+        for level in reversed(range(len(merged) - 1)):
+            # Nearest, for it has a deterministic backward on CUDA, and bilinear has none.
+            coarse = functional.interpolate(merged[level + 1], size=merged[level].shape[-2:], mode="nearest")
+            merged[level] = merged[level] + coarse
+        return [smooth(features) for smooth, features in zip(self.smooth, merged, strict=False)]
+
+
+class Head(nn.Module):
+    """Two short towers over one map: what is there, and how far its sides are."""
+
+    def __init__(self, *, channels: int, num_convs: int, num_classes: int) -> None:
+        super().__init__()
+        self.classes = _tower(channels, num_convs=num_convs, num_outputs=num_classes)
+        self.sides = _tower(channels, num_convs=num_convs, num_outputs=4)
+        nn.init.constant_(self.classes[-1].bias, -math.log((1 - _FIRST_SCORE) / _FIRST_SCORE))
+
+    def forward(self, features: Tensor) -> Output:
+        """Return the predictions for the cells of one map, row by row."""
+        logits, raw = (tower(features).permute(0, 2, 3, 1).flatten(1, 2) for tower in (self.classes, self.sides))
+        return Output(logits, raw)
+
+
+class Detector(nn.Module):
+    """The whole network; channels last in memory, which is faster for convolutions on CPU and GPU."""
+
+    def __init__(self, config: DetectionConfig, *, num_classes: int) -> None:
+        super().__init__()
+        self.body = Body(config.backbone)
+        self.pyramid = Pyramid(self.body.channels, channels=config.channels, num_levels=config.num_levels)
+        self.heads = nn.ModuleList(
+            Head(channels=config.channels, num_convs=config.num_convs, num_classes=num_classes)
+            for _ in range(config.num_levels)
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor) -> Output:
+        """Map images [B, 1, H, W], ink 1 on 0, to predictions for the cells of all levels."""
+        maps = self.pyramid(self.body(image))
+        levels = [head(features) for head, features in zip(self.heads, maps, strict=True)]
+        return Output(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+
+
+def _convolution(sources: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(sources, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+    )
+
+
+def _tower(channels: int, *, num_convs: int, num_outputs: int) -> nn.Sequential:
+    last = nn.Conv2d(channels, num_outputs, 1)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*(_convolution(channels, channels) for _ in range(num_convs)), last)
