@@ -1,0 +1,54 @@
+"""The built-in pipeline: from settings to its three stages, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from pydantic import Field
+
+from pipeline.config import StageConfig
+from pipeline.definition import PipelineDefinition
+from pipeline.stage import Stage
+from stages.data_generation.config import DataGenerationConfig
+from stages.data_generation.stage import DataGenerationStage
+from stages.detection.config import DetectionConfig
+from stages.evaluation.config import EvaluationConfig
+from stages.evaluation.stage import EvaluationStage
+from stages.training.config import TrainingConfig
+from stages.training.stage import TrainingStage
+
+
+class DetectionTrainingConfig(TrainingConfig):
+    """The settings of training, with those of the built-in detector as its task."""
+
+    task: DetectionConfig = Field(default_factory=DetectionConfig)
+
+
+def build(configs: Mapping[str, StageConfig]) -> tuple[Stage, ...]:
+    """Return the three stages with their configs."""
+    return (
+        DataGenerationStage(cast("DataGenerationConfig", configs["data_generation"])),
+        TrainingStage(cast("TrainingConfig", configs["training"])),
+        EvaluationStage(cast("EvaluationConfig", configs["evaluation"])),
+    )
+
+
+PIPELINE = PipelineDefinition(
+    configs={
+        "data_generation": DataGenerationConfig,
+        "training": DetectionTrainingConfig,
+        "evaluation": EvaluationConfig,
+    },
+    build=build,
+    profiles=Path(__file__).with_name("profiles"),
+    default_profile="standard",
+    short_names={"data": "data_generation", "train": "training", "eval": "evaluation"},
+    flags={
+        "dataset_size": "data_generation.dataset_size",
+        "epochs": "training.epochs",
+        "batch_size": "training.batch_size",
+        "device": "runtime.device",
+    },
+)
