@@ -96,6 +96,7 @@ def test_figures_can_be_computed_again_from_the_documents(tmp_path: Path) -> Non
     for data_set, suffix in (("synthetic", ""), ("own", "_own")):
         document = json.loads((context.results_folder / f"annotations{suffix}.json").read_text())
         rows = json.loads((context.results_folder / f"predictions{suffix}.json").read_text())
+        assert all(row["bbox"] == [round(number, 2) for number in row["bbox"]] for row in rows)
         truth = coco_set(document, source="annotations")
         found = detections_of(
             [row["image_id"] for row in rows],
@@ -150,6 +151,17 @@ def test_data_set_without_any_usable_image_misses_its_target(tmp_path: Path) -> 
     _, result = evaluate(tmp_path, config=EvaluationConfig(real_data=(real,)))
     assert result.metrics["own"]["num_images"] == 0
     assert [target.is_met for target in result.targets] == [True, True, False]
+
+
+def test_figures_of_each_data_set_are_told_in_a_line(tmp_path: Path) -> None:
+    """Whoever watches sees the figures at once; what is undefined is left out."""
+    config = EvaluationConfig(real_data=(make_real(tmp_path / "real", classes=("cat", "dog")),))
+    reporter = RecordingReporter()
+    evaluate(tmp_path, config=config, reporter=reporter)
+    assert reporter.texts(Kind.INFO) == [
+        "synthetic: ap 1.000, ap50 1.000, agnostic_ap50 1.000 over 10 images",
+        "own: agnostic_ap50 1.000 over 3 images",
+    ]
 
 
 def test_results_document_tells_all_about_the_run(tmp_path: Path) -> None:
@@ -238,6 +250,21 @@ def test_detector_that_predicts_nan_is_refused(tmp_path: Path) -> None:
     """Figures of a broken model would be nonsense: the stage fails and says so."""
     with pytest.raises(StageFailed, match="NaN"):
         evaluate(tmp_path, shift=float("nan"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_figures_on_cuda_are_those_on_the_cpu(tmp_path: Path) -> None:
+    """Where it runs does not count, and the results document tells the memory that it took there."""
+    stage = EvaluationStage(EvaluationConfig(batch_size=4))
+    upstream = make_upstream(tmp_path, shift=1.0)
+    results = [
+        stage.execute(make_context(stage, tmp_path, inputs=upstream, runtime=RuntimeOptions(device=device)))
+        for device in ("cpu", "cuda")
+    ]
+    assert results[0].metrics == results[1].metrics
+    (path,) = outputs_of(results[1], "results")
+    assert load_sealed(path)["peak_memory_bytes"]["cuda"] > 0
 
 
 def test_missing_device_is_a_mistake_in_the_settings(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_coco_truth_is_matched_by_class_name_and_left_in_original_pixels(tmp_pat
         [
             {"image_id": 4, "category_id": 7, "bbox": [1, 2, 3, 4], "area": 6, "iscrowd": 1},
             {"image_id": 9, "category_id": 30, "bbox": [10, 20, 30, 8]},
+            {"image_id": 4, "category_id": 30, "bbox": [5, 6, 7, 8]},
         ],
     )
     data_set = opened(real)
@@ -81,11 +82,11 @@ def test_coco_truth_is_matched_by_class_name_and_left_in_original_pixels(tmp_pat
     assert data_set.vocabulary.classes == (*CLASSES, "lamp")
     assert data_set.vocabulary.shared == (1,)
     assert names([batch]) == ["b.png", "a.png"]
-    assert batch.truth.image_ids.tolist() == [9, 4]
-    assert batch.truth.labels.tolist() == [1, 2]
-    assert batch.truth.boxes.tolist() == [[10, 20, 30, 8], [1, 2, 3, 4]]
-    assert batch.truth.areas.tolist() == [240, 6]
-    assert batch.truth.is_crowd.tolist() == [False, True]
+    assert batch.truth.image_ids.tolist() == [9, 4, 4]
+    assert batch.truth.labels.tolist() == [1, 2, 1]
+    assert batch.truth.boxes.tolist() == [[10, 20, 30, 8], [1, 2, 3, 4], [5, 6, 7, 8]]
+    assert batch.truth.areas.tolist() == [240, 6, 56]
+    assert batch.truth.is_crowd.tolist() == [False, True, False]
     assert batch.scales.tolist() == [0.5, 0.5]
 
 
@@ -109,7 +110,8 @@ def test_images_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) -> 
     (folder / "altered.png").write_bytes(whole[:40] + b"\xff\xff\xff\xff" + whole[44:])
     Image.new("L", (65, 48)).save(folder / "large.png")
     (folder / "text.png").write_text("no image")
-    assert names(list(data_set.batches(2))) == ["good.png", "last.png"]
+    for _ in range(2):  # reading again does not count twice
+        assert names(list(data_set.batches(2))) == ["good.png", "last.png"]
     assert data_set.skipped == {
         "missing": ["missing.png"],
         "unreadable": ["short.png", "altered.png", "text.png"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def load_detector(context: StageContext, manifest_path: Path) -> Detector:
     # The same sums in the same order, whether training ran in this process before or not.
     torch.set_num_threads(usable_cores())
     torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what PyTorch asks for on CUDA
     return Detector(task, weights, device=_device(context.runtime.device))
 
 

@@ -12,6 +12,7 @@ from pipeline.stage import Output, StageContext, StageResult
 from stages.evaluation.config import EvaluationConfig
 from stages.evaluation.targets import judge
 
+_TOLD = ("ap", "ap50", "agnostic_ap50")  # in the line for those who watch; the results document has them all
 _NUM_NAMED = 3  # images that a warning names; the results document has the count of all
 
 
@@ -64,6 +65,7 @@ class EvaluationStage:
             metrics[data_set.name] = measurement.figures
             outputs += save_measurement(context, data_set.name, measurement)
             warnings += _warnings_of(data_set.name, data_set.skipped)
+            context.info(_figures_of(data_set.name, measurement.figures))
         for text in warnings:
             context.warn(text)
         targets = judge(self.config.targets, metrics)
@@ -83,6 +85,11 @@ class EvaluationStage:
 def _report(context: StageContext, data_set: str, total: int, done: int) -> None:
     context.progress(done, total, "images", data_set=data_set)
     context.stop.check(where=f"image {done} of {total} of {data_set}")
+
+
+def _figures_of(data_set: str, figures: Mapping[str, Any]) -> str:
+    told = [f"{name} {figures[name]:.3f}" for name in _TOLD if figures[name] is not None]
+    return f"{data_set}: {', '.join(told) or 'nothing measured'} over {figures['num_images']} images"
 
 
 def _warnings_of(data_set: str, skipped: Mapping[str, Sequence[str]]) -> list[str]:
