@@ -74,19 +74,19 @@ def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) ->
     arrays, seal = decode_chunk(data, name=str(path))
     if not _is_tidy(data, arrays):
         raise IntegrityError(f"{path} was altered after it was written: its header is not as it was")
-    if damaged_rows(arrays, first_sample_id=first_sample_id, count=count).size:
+    if damaged_rows(arrays, first_sample_id=first_sample_id, count=count, name=str(path)).size:
         raise IntegrityError(f"{path} was altered after it was written: some of its samples do not match their digest")
     if seal != _seal(arrays[DIGEST], origin):
         raise IntegrityError(f"{path} is not the chunk that belongs here: its seal does not match")
     return arrays, data
 
 
-def damaged_rows(arrays: Mapping[str, Array], *, first_sample_id: int, count: int) -> npt.NDArray[np.intp]:
+def damaged_rows(arrays: Mapping[str, Array], *, first_sample_id: int, count: int, name: str) -> npt.NDArray[np.intp]:
     """Return the rows whose content does not match their digest; raises IntegrityError where that cannot be told."""
     lengths = {len(array) if array.ndim else 0 for array in arrays.values()}
-    own = [arrays.get(name, np.zeros(0)) for name in (SAMPLE_ID, DIGEST)]
+    own = [arrays.get(key, np.zeros(0)) for key in (SAMPLE_ID, DIGEST)]
     if lengths != {count} or [(array.dtype.str, array.ndim) for array in own] != [("<i8", 1), ("<u8", 1)]:
-        raise IntegrityError(f"the chunk does not hold {count} samples with their ids and digests")
+        raise IntegrityError(f"{name} does not hold {count} samples with their ids and digests")
     is_damaged = sample_digests(arrays) != arrays[DIGEST]
     is_damaged |= arrays[SAMPLE_ID] != np.arange(first_sample_id, first_sample_id + count)
     return np.flatnonzero(is_damaged)

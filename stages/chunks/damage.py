@@ -27,7 +27,7 @@ def find_damage(path: Path, entry: ChunkEntry) -> Damage | None:
     try:
         if path.stat().st_size == entry.size and digest_file(path) == entry.xxh3:
             return None
-        rows = damaged_rows(map_chunk(path), first_sample_id=entry.first_sample_id, count=entry.count)
+        rows = damaged_rows(map_chunk(path), first_sample_id=entry.first_sample_id, count=entry.count, name=path.name)
         problem, lost = "altered after it was written", tuple(entry.sample_ids[row] for row in rows)
     except FileNotFoundError:
         problem = "missing"
