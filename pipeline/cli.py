@@ -7,8 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -16,6 +18,10 @@ from pipeline.answer import Answer
 from pipeline.errors import UsageError
 from pipeline.failures import understand
 from pipeline.options import OutputOptions, RunOptions, SettingsOptions, grouped
+
+# What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
+# exits without a sentence.
+Work = Callable[[], Answer]
 
 # `pipeline.commands` is imported by each command: `--help` loads nothing but Typer.
 app = typer.Typer(
@@ -56,87 +62,87 @@ def run(
     *,
     require_targets: RequireTargets = False,
     quiet: Quiet = False,
-) -> Answer:
+) -> Work:
     """Bring every stage to its end, doing only what is not done yet."""
     from pipeline import commands
 
     talk = None if quiet or output.json else sys.stderr
-    return commands.run(settings, options, talk=talk, requires_targets=require_targets)
+    return partial(commands.run, settings, options, talk=talk, requires_targets=require_targets)
 
 
 @app.command()
 @grouped
-def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
+def plan(settings: SettingsOptions, options: RunOptions) -> Work:
     """Tell what `run` would do and why; nothing is touched."""
     from pipeline import commands
 
-    return commands.plan(settings, options)
+    return partial(commands.plan, settings, options)
 
 
 @app.command()
 @grouped
-def status(settings: SettingsOptions) -> Answer:
+def status(settings: SettingsOptions) -> Work:
     """Tell what is done, where it was interrupted, or why it is stale."""
     from pipeline import commands
 
-    return commands.status(settings)
+    return partial(commands.status, settings)
 
 
 @app.command()
 @grouped
-def reset(what: What, settings: SettingsOptions, *, yes: Yes = False) -> Answer:
+def reset(what: What, settings: SettingsOptions, *, yes: Yes = False) -> Work:
     """Remove what stages have made.
 
     That is everything of these stages in the workspace; with options that name a run, only what that run has made.
     """
     from pipeline import commands
 
-    return commands.reset(settings, what, only_this_run=settings.names_a_run, ask=_asking(is_yes=yes))
+    return partial(commands.reset, settings, what, only_this_run=settings.names_a_run, ask=_asking(is_yes=yes))
 
 
 @app.command()
 @grouped
-def validate(settings: SettingsOptions, *, deep: Deep = False) -> Answer:
+def validate(settings: SettingsOptions, *, deep: Deep = False) -> Work:
     """Compare every recorded file with what was written."""
     from pipeline import commands
 
-    return commands.validate(settings, is_deep=deep)
+    return partial(commands.validate, settings, is_deep=deep)
 
 
 @progress_app.command("show")
 @grouped
-def progress_show(settings: SettingsOptions) -> Answer:
+def progress_show(settings: SettingsOptions) -> Work:
     """Tell how far each stage has come, also while another process runs it."""
     from pipeline import commands
 
-    return commands.show_progress(settings)
+    return partial(commands.show_progress, settings)
 
 
 @progress_app.command("reset")
 @grouped
-def progress_reset(settings: SettingsOptions, *, yes: Yes = False) -> Answer:
+def progress_reset(settings: SettingsOptions, *, yes: Yes = False) -> Work:
     """Discard half-done work, so that its stage starts from zero."""
     from pipeline import commands
 
-    return commands.reset_progress(settings, ask=_asking(is_yes=yes))
+    return partial(commands.reset_progress, settings, ask=_asking(is_yes=yes))
 
 
 @config_app.command("show")
 @grouped
-def config_show(settings: SettingsOptions) -> Answer:
+def config_show(settings: SettingsOptions) -> Work:
     """Tell every setting with its value and where that comes from."""
     from pipeline import commands
 
-    return commands.show_config(settings)
+    return partial(commands.show_config, settings)
 
 
 @config_app.command("schema")
 @grouped
-def config_schema(settings: SettingsOptions) -> Answer:
+def config_schema(settings: SettingsOptions) -> Work:
     """Print the JSON Schema of a settings file, for editors."""
     from pipeline import commands
 
-    return commands.config_schema(settings)
+    return partial(commands.config_schema, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,13 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_json, is_debug = "--json" in words, "--debug" in words
     document: Mapping[str, Any] = {}
-    # A process may be started with closed streams; what it says then goes nowhere, and it works all the same.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     try:
-        answer: Answer | int | None = app(words or ["--help"], prog_name="pipeline", standalone_mode=False)
-        if answer is None or isinstance(answer, int):  # Typer itself has answered, as it does to --help
-            return answer or 0
+        work: Work | int = app(words or ["--help"], prog_name="pipeline", standalone_mode=False)
+        if isinstance(work, int):  # Typer itself has answered, as it does to --help
+            return work
+        answer = work()
         document = answer.document
         if answer.error is None or not is_json:
             _print(_as_json(document) if is_json else answer.text(_width()))
@@ -185,6 +190,15 @@ def _asking(*, is_yes: bool) -> Callable[[Callable[[int], str], str], bool]:
         return typer.confirm(question, err=True)
 
     return ask
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Return `stream` so that nothing written to it can fail for its letters, or nowhere if the process has none."""
+    if stream is None:
+        return Path(os.devnull).open("w")
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def _print(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TextIO
 
 from pipeline.answer import Answer
@@ -34,7 +35,6 @@ from pipeline.records import Target
 from pipeline.reporting import EventLog, LogFile, tell_on_stderr
 from pipeline.reset import Removal
 from pipeline.session import Session, find_definition, open_session
-from pipeline.settings_schema import settings_schema
 from pipeline.tables import counted, duration, size, table, wrapped
 
 # Shows a person what would go and asks whether it may; the text is made for a width in characters.
@@ -91,9 +91,11 @@ def status(settings: SettingsOptions) -> Answer:
         "targets": [target_document(target) for target in targets],
     }
 
+    where = "" if session.workspace.root == Path.cwd() else f" in {session.workspace.root}"
+    title = f"{orchestrator.run_name}{where}"
+
     def text(width: int) -> str:
-        title = wrapped(f"{orchestrator.run_name} in {session.workspace.root}", width=width)
-        parts = [title, states_text(plans, width=width), targets_text(targets, width=width)]
+        parts = [wrapped(title, width=width), states_text(plans, width=width), targets_text(targets, width=width)]
         return "\n\n".join(filter(None, parts))
 
     return Answer(document, text)
@@ -189,12 +191,14 @@ def show_config(settings: SettingsOptions) -> Answer:
         "profile": session.settings.profile,
         "settings": {key: {"value": value, "origin": origins[key]} for key, value in values.items()},
     }
-    rows = [(key, shown(value), origins[key]) for key, value in values.items()]
-    return Answer(document, lambda width: table(rows, header=("setting", "value", "origin"), width=width))
+    rows = [(key, origins[key], shown(value)) for key, value in values.items()]
+    return Answer(document, lambda width: table(rows, header=("setting", "origin", "value"), width=width))
 
 
 def config_schema(settings: SettingsOptions) -> Answer:
     """Tell what a settings file may hold."""
+    from pipeline.settings_schema import settings_schema
+
     schema = settings_schema(find_definition(settings))
     return Answer(schema, lambda _: json.dumps(schema, indent=2))
 

@@ -51,12 +51,13 @@ def unknown_setting(key: str, *, models: Models, origins: Mapping[str, str], oth
     known = [*others, *models, *(name for section, model in models.items() for name in _known_keys(model, section))]
     # `training.lr` is more likely `training.optimizer.lr` than a key that merely looks like it.
     same_end = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    return f"there is no setting {key}{_from(key, origins)}{nearest(key, same_end or known)}"
+    suggestion = nearest(key, same_end, least_likeness=0.0) if same_end else nearest(key, known)
+    return f"there is no setting {key}{_from(key, origins)}{suggestion}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], *, least_likeness: float = 0.5) -> str:
     """Return "; did you mean …?" with the most similar of the known names; empty if none is similar."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    matches = get_close_matches(name, list(known), n=1, cutoff=least_likeness)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

@@ -103,7 +103,12 @@ def _start_live(stream: TextIO) -> Live:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=stream)
+    class PatientConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Fall silent; Rich would end the process."""
+            self.quiet = True
+
+    console = PatientConsole(file=stream)
     # No thread draws: one that holds a lock while a stage forks its workers would stop them for ever.
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
     live.start()

@@ -123,7 +123,9 @@ def find_settings_file(config: Path | None, *, workspace: Path, environment: Map
 
 
 def parse_value(text: str) -> Any:
-    """Read `text` as a TOML value; what is none is taken as the text it is."""
+    """Read `text` as a TOML value or as null, which TOML lacks; what is neither is taken as the text it is."""
+    if text == "null":
+        return None
     try:
         document = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -231,7 +233,7 @@ def _lay_over(
         if isinstance(value, dict) and isinstance(values.get(name, {}), dict):
             _lay_over(values.setdefault(name, {}), value, origin=origin, origins=origins, prefix=f"{key}.")
             continue
-        for replaced in [known for known in origins if known.startswith(f"{key}.")]:
+        for replaced in [known for known in origins if f"{known}.".startswith(f"{key}.")]:
             del origins[replaced]
         values[name] = value
         origins.update(dict.fromkeys((path for path, _ in _leaves({key: value})), origin))

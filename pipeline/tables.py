@@ -60,11 +60,10 @@ def wrapped(text: str, *, width: int, indent: str = "", hanging: str = "") -> st
     return "\n".join(lines)
 
 
-def bar(done: int, total: int, *, is_plain: bool = False) -> str:
-    """Return a bar that is filled as far as `done` of `total`; plain: in ASCII."""
+def bar(done: int, total: int) -> str:
+    """Return a bar that is filled as far as `done` of `total`."""
     filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total) if total else 0
-    full, empty = "#." if is_plain else "█░"
-    return full * filled + empty * (_BAR_WIDTH - filled)
+    return "█" * filled + "░" * (_BAR_WIDTH - filled)
 
 
 def duration(seconds: float) -> str:
