@@ -1,0 +1,293 @@
+"""Training checkpoints: folders from which training continues, whole and verified, or not considered."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline import files
+from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_bytes
+from pipeline.sealed import load_sealed, save_sealed
+from pipeline.stage import StageContext
+
+SCHEMA_VERSION = 1
+METADATA_NAME = "checkpoint_metadata.json"
+OPTIMIZER_NAME = "optimizer.safetensors"
+_NAME = re.compile(r"^checkpoint-step(\d{6,})-loss\S+-\d{8}_\d{6}$")
+_SET_ASIDE = re.compile(r"^checkpoint-step\d{6,}-loss\S+-\d{8}_\d{6}\.corrupt-\d+$")
+
+
+class TrainingFacts(BaseModel):
+    """What training says of the moment of a checkpoint.
+
+    Attributes:
+        global_step: optimizer steps taken.
+        epoch: epoch of the next sample; with `chunk_id` and `offset` the position to continue from.
+        loss: mean of the training loss since the mini-epoch began.
+        is_best: it was the best by the validation figure when it was saved.
+        is_final: training is over; only its results are to be written.
+        config: the settings of the run, for people.
+        environment: what the bits depend on besides the settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    global_step: int = Field(ge=0)
+    total_steps: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    chunk_id: int = Field(ge=-1)
+    offset: int = Field(ge=0)
+    loss: float
+    is_best: bool
+    is_final: bool
+    config: dict[str, Any]
+    environment: dict[str, Any]
+
+
+class StoredFile(BaseModel):
+    """Size in bytes and digest of one file of a checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    xxh3: str
+
+
+class CheckpointMetadata(TrainingFacts):
+    """The file that makes a folder a checkpoint; written last.
+
+    Attributes:
+        generation: counts the checkpoints of a run; orders two of the same step, which no clock is trusted to do.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    generation: int = Field(ge=1)
+    created_at: str
+    config_hash: str
+    inputs_digest: str
+    files: dict[str, StoredFile]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose metadata could be read; its other files are verified when they are."""
+
+    path: Path
+    metadata: CheckpointMetadata
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Checkpoints are ordered by step, and by generation where the step is the same."""
+        return self.metadata.global_step, self.metadata.generation
+
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether the state of the optimizer is there; without it there are only weights."""
+        return OPTIMIZER_NAME in self.metadata.files and (self.path / OPTIMIZER_NAME).exists()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its files are there with the right sizes; no contents are read. The optimizer's may be missing."""
+        return all(
+            (self.path / name).is_file() and (self.path / name).stat().st_size == stored.size
+            for name, stored in self.metadata.files.items()
+            if name != OPTIMIZER_NAME or self.has_optimizer
+        )
+
+    def read(self) -> dict[str, bytes]:
+        """Return the files by name; raises IntegrityError, naming the file, unless all are as they were written."""
+        names = [name for name in self.metadata.files if name != OPTIMIZER_NAME or self.has_optimizer]
+        return {name: self._read_file(name) for name in names}
+
+    def _read_file(self, name: str) -> bytes:
+        path, expected = self.path / name, self.metadata.files[name]
+        try:
+            size = path.stat().st_size
+            data = path.read_bytes() if size == expected.size else b""
+        except OSError as error:
+            raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
+        if size != expected.size:
+            raise IntegrityError(f"{path} has {size} bytes, not the {expected.size} that were written")
+        if digest_bytes(data) != expected.xxh3:
+            raise IntegrityError(f"{path} was altered after it was written: its digest does not match")
+        return data
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in a folder of their own; files and folders of other names are never touched.
+
+    Args:
+        keep: how many of the newest are kept, besides the best one and the one that this process resumed from.
+        warn: told of each checkpoint that cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path, *, keep: int, config_hash: str, inputs_digest: str, warn: Callable[[str], None]
+    ) -> None:
+        self.folder = folder
+        self._keep = keep
+        self._owner = (config_hash, inputs_digest)
+        self._warn = warn
+        self._resumed_from: Path | None = None
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return those of this run with readable metadata, the newest last; nothing is changed on disk."""
+        found = []
+        for path in self._folders(_NAME):
+            with suppress(IntegrityError):  # reported when something to resume from is looked for
+                found.append(_open(path))
+        return sorted((item for item in found if self._is_own(item)), key=lambda checkpoint: checkpoint.order)
+
+    def newest(self) -> tuple[Checkpoint, dict[str, bytes]] | None:
+        """Return the newest checkpoint that verifies, with its files; what does not verify is set aside, aloud.
+
+        A checkpoint without optimizer state is taken only where there is no whole one: continuing from an older
+        whole one gives the exact result, continuing from mere weights does not.
+
+        Raises:
+            IntegrityError: a checkpoint was written by a newer version of this program.
+        """
+        self._set_aside_unreadable()
+        candidates = self.checkpoints()[::-1]
+        for checkpoint in sorted(candidates, key=lambda candidate: not candidate.has_optimizer):
+            try:
+                contents = checkpoint.read()
+            except IntegrityError as problem:
+                self._set_aside(checkpoint.path, problem)
+                continue
+            self._tell_choice(checkpoint, newest=candidates[0])
+            self._resumed_from = checkpoint.path
+            return checkpoint, contents
+        return None
+
+    def save(self, contents: Iterable[tuple[str, bytes]], facts: TrainingFacts) -> Checkpoint:
+        """Write a checkpoint durably, its metadata last; then remove old ones.
+
+        Raises:
+            ResourceExhausted: the disk is full; all earlier checkpoints are as they were.
+        """
+        path = self._free_path(facts)
+        stored: dict[str, StoredFile] = {}
+        metadata: list[CheckpointMetadata] = []
+        generation = 1 + max((checkpoint.metadata.generation for checkpoint in self.checkpoints()), default=0)
+
+        def fill(folder: Path) -> None:
+            for name, data in contents:
+                (folder / name).write_bytes(data)
+                stored[name] = StoredFile(size=len(data), xxh3=digest_bytes(data))
+            config_hash, inputs_digest = self._owner
+            metadata.append(
+                CheckpointMetadata(
+                    **facts.model_dump(),
+                    generation=generation,
+                    created_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    config_hash=config_hash,
+                    inputs_digest=inputs_digest,
+                    files=stored,
+                )
+            )
+            save_sealed(folder / METADATA_NAME, metadata[0].model_dump(mode="json"))
+
+        files.write_folder(path, fill)
+        self._rotate()
+        return Checkpoint(path, metadata[0])
+
+    def discard(self) -> None:
+        """Remove all checkpoints, those set aside too, and the folder if nothing else is in it."""
+        for path in [*self._folders(_NAME), *self._folders(_SET_ASIDE)]:
+            files.remove(path)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _folders(self, pattern: re.Pattern[str]) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if pattern.match(path.name) and path.is_dir())
+
+    def _is_own(self, checkpoint: Checkpoint) -> bool:
+        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) == self._owner
+
+    def _set_aside_unreadable(self) -> None:
+        for path in self._folders(_NAME):
+            try:
+                if not self._is_own(_open(path)):
+                    self._warn(f"{path} belongs to a run with other settings or other data; it is left alone")
+            except _UnknownSchemaError:
+                raise
+            except IntegrityError as problem:
+                self._set_aside(path, problem)
+
+    def _set_aside(self, path: Path, problem: IntegrityError) -> None:
+        aside = files.set_aside(path)
+        self._warn(f"{problem.message}; it was set aside as {aside.name}, and an older checkpoint is looked for")
+
+    def _tell_choice(self, chosen: Checkpoint, *, newest: Checkpoint) -> None:
+        if not newest.has_optimizer and chosen.has_optimizer:
+            self._warn(
+                f"{newest.path.name} holds only weights, no optimizer state; training continues from the older "
+                f"{chosen.path.name}, which is whole and gives the exact result"
+            )
+        elif not chosen.has_optimizer:
+            self._warn(
+                f"{chosen.path.name} holds only weights, no optimizer state: training continues from them with a "
+                "fresh optimizer, so the result will differ from that of an uninterrupted run"
+            )
+
+    def _free_path(self, facts: TrainingFacts) -> Path:
+        """Return a name that is not taken: the same step may be saved twice within a second."""
+        moment = time.time()
+        while True:
+            stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(moment))
+            path = self.folder / f"checkpoint-step{facts.global_step:06d}-loss{facts.loss:.4f}-{stamp}"
+            if not path.exists():
+                return path
+            moment += 1
+
+    def _rotate(self) -> None:
+        for checkpoint in superseded(self.checkpoints(), keep=self._keep, resumed_from=self._resumed_from):
+            files.remove(checkpoint.path)
+
+
+def open_store(context: StageContext) -> CheckpointStore:
+    """Return the checkpoints of the run of `context`."""
+    return CheckpointStore(
+        context.state_folder,
+        keep=context.runtime.keep_checkpoints,
+        config_hash=context.config_hash,
+        inputs_digest=context.inputs_digest,
+        warn=context.warn,
+    )
+
+
+class _UnknownSchemaError(IntegrityError):
+    """Written by another version of this program; refused, but not damaged."""
+
+
+def _open(path: Path) -> Checkpoint:
+    try:
+        document = load_sealed(path / METADATA_NAME)
+    except OSError as error:
+        raise IntegrityError(f"{path / METADATA_NAME} cannot be read: {error.strerror}") from error
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise _UnknownSchemaError(
+            f"{path} has schema version {document.get('schema_version')!r}; this program knows {SCHEMA_VERSION}",
+            hint="use the program version that wrote it, or start from zero with `pipeline progress reset`",
+        )
+    try:
+        return Checkpoint(path, CheckpointMetadata.model_validate(document))
+    except ValidationError as error:
+        raise IntegrityError(f"{path} is no training checkpoint: {error.errors()[0]['msg']}") from error
+
+
+def superseded(checkpoints: list[Checkpoint], *, keep: int, resumed_from: Path | None) -> list[Checkpoint]:
+    """Choose which of `checkpoints`, the newest last, are removed: never the newest, the best or `resumed_from`."""
+    best = next((item for item in reversed(checkpoints) if item.metadata.is_best), None)
+    return [item for item in checkpoints[:-keep] if item is not best and item.path != resumed_from]

@@ -1,0 +1,170 @@
+"""The training loop: validate, save, stop?, done?, one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from stages.chunks.reader import Batch
+from stages.task import Tensors
+from stages.training.history import Entry
+from stages.training.meter import TOTAL
+from stages.training.saving import Saver
+from stages.training.session import Session
+
+
+def train(session: Session) -> None:
+    """Train until the epochs are over, or early stopping ends it; the final state is then saved.
+
+    Whether a validation is still to be done follows from the position and the history, so it is done exactly once
+    wherever a kill falls: before it, the position is restored without its entry; after it, with it.
+
+    Raises:
+        Interrupted: a stop was asked for; the state is saved.
+        BadStepError: a step was not finite; nothing of it is saved.
+    """
+    saver = Saver(session)
+    while True:
+        is_validated = _is_validation_pending(session) and _finish_mini_epoch(session)
+        if is_validated or saver.is_due() or session.context.stop.is_set:
+            saver.save(is_final=_is_done(session))
+        session.context.stop.check(where=_where(session))
+        if _is_done(session):
+            return
+        batch = session.feed.next(session.tracker.get_resume_position())
+        if batch is None:
+            _commit_epoch(session)
+            continue
+        _step(session, batch)
+
+
+def _is_validation_pending(session: Session) -> bool:
+    return _mini_epochs(session) > session.history.mini_epoch
+
+
+def _is_done(session: Session) -> bool:
+    if _is_validation_pending(session):
+        return False
+    num_mini_epochs = session.config.epochs * session.mini_epochs.per_epoch
+    return session.history.mini_epoch >= num_mini_epochs or session.history.is_stopping
+
+
+def _finish_mini_epoch(session: Session) -> bool:
+    """Validate and enter the mini-epoch into the history; return False if a stop was asked for meanwhile."""
+    session.guard.settle()
+    figures: dict[str, float | None] | None = {}
+    if session.validator is not None:
+        figures = session.validator.run(session.learner.average.model, rng=session.rng, stop=session.context.stop)
+    if figures is None:
+        return False
+    session.meter.restart()
+    position = session.tracker.get_resume_position()
+    entry = Entry(
+        mini_epoch=_mini_epochs(session),
+        epoch=position.epoch,
+        global_step=session.tracker.global_step,
+        lr=session.learner.schedule.lr,
+        losses=session.meter.means(),
+        figures=figures,
+    )
+    session.history.add(entry)
+    _tell(session, entry)
+    return True
+
+
+def _step(session: Session, batch: Batch) -> None:
+    """Take one optimizer step, and commit the position after it."""
+    learner = session.learner
+    prepared = learner.batches.prepare(batch, epoch=batch.epoch)
+    with learner.batches.autocast():
+        terms = learner.task.losses(learner.model, prepared)
+    loss = torch.stack(list(terms.values())).sum()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    learner.scaler.unscale_(learner.optimizer)
+    gradients = [parameter.grad for parameter in learner.model.parameters() if parameter.grad is not None]
+    norm = get_total_norm(gradients)
+    step = session.tracker.global_step + 1
+    session.guard.observe(loss=loss, norm=norm, step=step, sample_ids=batch.sample_ids.tolist())
+    if session.config.gradient_clip_norm:
+        clip_grads_with_norm_(learner.model.parameters(), session.config.gradient_clip_norm, norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.schedule.step()
+    learner.average.after_step()
+    session.meter.add(terms, total=loss)
+    _commit_step(session, batch, step=step)
+    session.telemetry.after_step(batch, step=step, figures=partial(_figures, session, terms, loss))
+
+
+def _commit_step(session: Session, batch: Batch, *, step: int) -> None:
+    """Make the samples of a batch trained ones: from here on the position lies behind them."""
+    before = _mini_epochs(session)
+    for segment, num_samples in zip(batch.segments, _samples_of_segments(session, batch), strict=True):
+        session.tracker.update(
+            global_step=step,
+            epoch=batch.epoch,
+            chunk_id=segment.chunk_id,
+            offset=segment.offset + segment.span,
+            samples_in_batch=num_samples,
+            chunk_size=segment.chunk_size,
+        )
+    _after_mini_epoch(session, before=before)
+
+
+def _commit_epoch(session: Session) -> None:
+    before = _mini_epochs(session)
+    session.tracker.mark_epoch_complete()
+    _after_mini_epoch(session, before=before)
+
+
+def _after_mini_epoch(session: Session, *, before: int) -> None:
+    # Part of the commit, not of the validation, which may be broken off and repeated: averaged exactly once.
+    if _mini_epochs(session) > before:
+        session.learner.average.after_mini_epoch(global_step=session.tracker.global_step)
+
+
+def _mini_epochs(session: Session) -> int:
+    return session.mini_epochs.completed(session.tracker.get_resume_position())
+
+
+def _samples_of_segments(session: Session, batch: Batch) -> Sequence[int]:
+    """Return how many samples of each segment are in the batch: all positions but those of left-out samples."""
+    spans = [segment.span for segment in batch.segments]
+    if sum(spans) == len(batch.sample_ids):
+        return spans
+    ranges = [session.train_chunks[segment.chunk_id].sample_ids for segment in batch.segments]
+    ids = batch.sample_ids
+    return [int(np.count_nonzero((ids >= chunk.start) & (ids < chunk.stop))) for chunk in ranges]
+
+
+def _figures(session: Session, terms: Tensors, loss: torch.Tensor) -> dict[str, float]:
+    """Read the figures of a step; on CUDA this waits for the device."""
+    named = {f"loss_{name}": round(float(value.detach()), 6) for name, value in terms.items()} if len(terms) > 1 else {}
+    return {
+        "loss": round(float(loss.detach()), 6),
+        **named,
+        "lr": session.learner.schedule.lr,
+        "gradient_norm": session.guard.norm,
+    }
+
+
+def _tell(session: Session, entry: Entry) -> None:
+    figures = {name: value for name, value in entry.figures.items() if value is not None}
+    session.telemetry.point(entry.global_step, {f"validation_{name}": value for name, value in figures.items()})
+    total = session.config.epochs * session.mini_epochs.per_epoch
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    session.context.info(
+        f"mini-epoch {entry.mini_epoch} of {total} (epoch {entry.epoch}, step {entry.global_step} of "
+        f"{session.total_steps}): loss {entry.losses.get(TOTAL, 0.0):.4f}, lr {entry.lr:.2e}"
+        f"{f'; validation: {shown}' if shown else ''}{', the best so far' if session.history.is_newest_best else ''}"
+    )
+
+
+def _where(session: Session) -> str:
+    position = session.tracker.get_resume_position()
+    return position.describe(global_step=session.tracker.global_step, total_steps=session.total_steps)

@@ -1,0 +1,47 @@
+"""The mean of each loss term since the mini-epoch began, summed on the device so that no step waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+TOTAL = "total"
+
+
+class LossMeter:
+    """Sums of loss terms in float64 (their order is that of the steps, so a resumed sum is the same to the bit)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._sums: dict[str, torch.Tensor] = {}
+        self._num_steps = 0
+        self._last: dict[str, float] = {}
+
+    def add(self, terms: Mapping[str, torch.Tensor], *, total: torch.Tensor) -> None:
+        """Add the loss terms of one step, and their sum."""
+        for name, value in {**terms, TOTAL: total}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().double()
+        self._num_steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each term since the restart; just after it, those of before."""
+        if not self._num_steps:
+            return dict(self._last)
+        # Sorted, because a file gives the terms back in another order than the task did.
+        return {name: float(self._sums[name]) / self._num_steps for name in sorted(self._sums)}
+
+    def restart(self) -> None:
+        """Begin a new mean."""
+        self._last, self._sums, self._num_steps = self.means(), {}, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return sums and counts."""
+        return {"sums": dict(self._sums), "num_steps": self._num_steps, "last": self._last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from sums and counts."""
+        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        self._num_steps = int(state["num_steps"])
+        self._last = dict(state["last"])

@@ -1,0 +1,42 @@
+"""Where mini-epochs end: a pure function of the chunks' sizes, the seed and the position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stages.chunks.order import EpochOrder
+from stages.training.progress import ResumePosition
+
+
+class MiniEpochs:
+    """Groups of `num_chunks` chunks in the order of each epoch; an epoch's last group may be smaller.
+
+    A mini-epoch is complete with the batch that takes its last sample, which may reach into the next group.
+    """
+
+    def __init__(self, counts: Sequence[int], *, seed: int, num_chunks: int) -> None:
+        self._counts = list(counts)
+        self._seed = seed
+        self._group = num_chunks or max(1, len(self._counts))
+        self._places: dict[int, int] = {}
+        self._places_epoch = -1
+
+    @property
+    def per_epoch(self) -> int:
+        """How many there are in an epoch."""
+        return -(-len(self._counts) // self._group)
+
+    def completed(self, position: ResumePosition) -> int:
+        """Return how many mini-epochs lie before `position`, counted from the start of training."""
+        before = position.epoch * self.per_epoch
+        if position.chunk_id < 0:
+            return before
+        num_chunks = self._place(position) + (position.offset >= self._counts[position.chunk_id])
+        return before + (self.per_epoch if num_chunks == len(self._counts) else num_chunks // self._group)
+
+    def _place(self, position: ResumePosition) -> int:
+        if position.epoch != self._places_epoch:
+            order = EpochOrder(counts=self._counts, seed=self._seed, epoch=position.epoch, is_shuffled=True)
+            self._places = {int(chunk_id): place for place, chunk_id in enumerate(order.chunks)}
+            self._places_epoch = position.epoch
+        return self._places[position.chunk_id]

@@ -1,0 +1,240 @@
+"""One training in this process: everything that the loop works with, started or continued by the same path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from pipeline.errors import UsageError
+from pipeline.stage import StageContext
+from stages.chunks.manifest import ChunkEntry, Manifest, load_manifest
+from stages.chunks.reader import ChunkReader
+from stages.task import Task, build_task
+from stages.training.averaging import WeightAverage
+from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
+from stages.training.config import TrainingConfig
+from stages.training.device import DeviceBatches, choose_device
+from stages.training.environment import describe_environment, environment_changes
+from stages.training.feed import Feed
+from stages.training.guard import Guard
+from stages.training.history import History
+from stages.training.meter import LossMeter
+from stages.training.mini_epochs import MiniEpochs
+from stages.training.optimizer import OptimizerState, build_optimizer
+from stages.training.precision import has_bf16, new_scaler, resolve_precision
+from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
+from stages.training.rng import RngState
+from stages.training.schedule import Schedule
+from stages.training.skipped import SkippedSamples
+from stages.training.state import Stateful, TrainState
+from stages.training.telemetry import Telemetry
+from stages.training.validation import Validator
+
+_GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What changes the weights."""
+
+    task: Task
+    batches: DeviceBatches
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    average: WeightAverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A training in progress; all that the next step reads is in `state`, whose parts are these same objects."""
+
+    context: StageContext
+    config: TrainingConfig
+    train_chunks: tuple[ChunkEntry, ...]
+    learner: Learner
+    rng: RngState
+    tracker: TrainingProgressTracker
+    history: History
+    meter: LossMeter
+    guard: Guard
+    skipped: Mapping[str, SkippedSamples]
+    state: TrainState
+    feed: Feed
+    validator: Validator | None
+    mini_epochs: MiniEpochs
+    store: CheckpointStore
+    telemetry: Telemetry
+    environment: Mapping[str, Any]
+    total_steps: int
+
+
+@contextmanager
+def open_session(context: StageContext, config: TrainingConfig, *, manifest_path: Path) -> Iterator[Session]:
+    """Build a training from its seed, and continue from the newest checkpoint that verifies, where there is one.
+
+    Raises:
+        UsageError: there is nothing to train on, or no such device.
+        IntegrityError: the checkpoint or the data are not those of this training.
+    """
+    store = open_store(context)
+    found = store.newest()
+    device = choose_device(context.runtime.device)
+    precision = _precision(context, config, device, found[0] if found else None)
+    session = _build(context, config, manifest_path, store=store, device=device, precision=precision)
+    if found:
+        _continue(session, *found)
+    if session.validator is None:
+        context.warn("the data set has no validation split: no figures, no best checkpoint, no early stopping")
+    session.telemetry.start()
+    try:
+        yield session
+    finally:
+        session.telemetry.close()
+
+
+def _build(
+    context: StageContext,
+    config: TrainingConfig,
+    manifest_path: Path,
+    *,
+    store: CheckpointStore,
+    device: torch.device,
+    precision: str,
+) -> Session:
+    """Return a training that is at its start; nothing but the seed decides its first weights."""
+    manifest = _load_manifest(manifest_path)
+    total_steps = config.epochs * -(-_num_samples(manifest, "train") // config.batch_size)
+    rng = RngState()
+    rng.seed(config.seed)
+    learner = _build_learner(config, manifest, device, precision=precision, total_steps=total_steps)
+    tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=config.seed)
+    history = History(config.validation, config.early_stopping)
+    meter = LossMeter(device)
+    window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
+    guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
+    skipped = {split: _skipped(context, config, manifest, split) for split in ("train", "validation")}
+    parts: dict[str, Stateful] = {
+        "model": learner.model,
+        "optimizer": OptimizerState(learner.optimizer),
+        "schedule": learner.schedule,
+        **({} if config.averaging.method == "none" else {config.averaging.method: learner.average}),
+        "scaler": learner.scaler,
+        "progress": tracker,
+        "history": history,
+        "losses": meter,
+        "guard": guard,
+        "skipped": skipped["train"],
+        "skipped_validation": skipped["validation"],
+        "rng": rng,  # last: nothing may draw between this and the first step
+    }
+    return Session(
+        context=context,
+        config=config,
+        train_chunks=manifest.split("train"),
+        learner=learner,
+        rng=rng,
+        tracker=tracker,
+        history=history,
+        meter=meter,
+        guard=guard,
+        skipped=skipped,
+        state=TrainState(parts, documents={"progress": PROGRESS_NAME}),
+        feed=Feed(partial(_reader, config, manifest_path, "train", skipped["train"]), rng),
+        validator=Validator(
+            learner.task,
+            partial(_reader, config, manifest_path, "validation", skipped["validation"]),
+            learner.batches,
+            metric=config.validation.metric,
+        )
+        if manifest.split("validation")
+        else None,
+        mini_epochs=_mini_epochs(config, manifest),
+        store=store,
+        telemetry=Telemetry(context, tracker, total_steps=total_steps),
+        environment=describe_environment(device, precision=precision),
+        total_steps=total_steps,
+    )
+
+
+def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
+    session.state.load(contents, without=frozenset() if checkpoint.has_optimizer else frozenset({"optimizer"}))
+    session.context.info(f"training continues from {checkpoint.path.name}")
+    if changes := environment_changes(checkpoint.metadata.environment, session.environment):
+        session.context.warn(
+            "the checkpoint was made in another environment, so the result may differ in its last bits from that of "
+            f"an uninterrupted run: {'; '.join(changes)}"
+        )
+
+
+def _load_manifest(path: Path) -> Manifest:
+    manifest = load_manifest(path)
+    if not _num_samples(manifest, "train"):
+        raise UsageError(f"{path} has no chunks of the split 'train'", hint="nothing can be trained on it")
+    return manifest
+
+
+def _num_samples(manifest: Manifest, split: str) -> int:
+    return sum(entry.count for entry in manifest.split(split))
+
+
+def _precision(context: StageContext, config: TrainingConfig, device: torch.device, found: Checkpoint | None) -> str:
+    """Return the precision of the run that is continued, else the one that the settings ask for."""
+    stored = found.metadata.environment.get("precision") if found else None
+    precision = str(stored or resolve_precision(config.precision, device))
+    if precision == "bf16" and not has_bf16(device):
+        context.warn("this hardware does not compute in bf16 but emulates it: the run is slow here")
+    return precision
+
+
+def _build_learner(
+    config: TrainingConfig, manifest: Manifest, device: torch.device, *, precision: str, total_steps: int
+) -> Learner:
+    task = build_task(config.task.model_dump(mode="json"), manifest.meta)
+    model = task.build_model().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    optimizer = build_optimizer(model.parameters(), config.optimizer)
+    return Learner(
+        task=task,
+        batches=DeviceBatches(task, device, precision=precision, seed=config.seed),
+        model=model,
+        optimizer=optimizer,
+        scaler=new_scaler(precision, device),
+        schedule=Schedule(optimizer, config.schedule, total_steps=total_steps),
+        average=WeightAverage(model, config.averaging, total_steps=total_steps),
+    )
+
+
+def _skipped(context: StageContext, config: TrainingConfig, manifest: Manifest, split: str) -> SkippedSamples:
+    return SkippedSamples(
+        num_samples=_num_samples(manifest, split),
+        max_fraction=config.max_skipped_fraction,
+        root=context.workspace.root,
+        warn=context.warn,
+    )
+
+
+def _mini_epochs(config: TrainingConfig, manifest: Manifest) -> MiniEpochs:
+    counts = [entry.count for entry in manifest.split("train")]
+    return MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks)
+
+
+def _reader(config: TrainingConfig, manifest_path: Path, split: str, skipped: SkippedSamples) -> ChunkReader:
+    return ChunkReader(
+        manifest_path,
+        split=split,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        is_shuffled=split == "train",
+        skipped=skipped.sample_ids,
+        on_damage=skipped.on_damage,
+    )

@@ -1,0 +1,118 @@
+"""The training stage, as the orchestrator knows it; torch is imported only when it really trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline import files
+from pipeline.errors import IntegrityError, UsageError
+from pipeline.stage import ProgressReport, ProgressRow, StageContext, StageResult
+from stages.chunks.manifest import load_manifest
+from stages.training.checkpoints import Checkpoint, open_store
+from stages.training.config import TrainingConfig
+from stages.training.progress import PROGRESS_NAME, ResumePosition, TrainingProgressTracker
+
+
+class TrainingStage:
+    """Trains the task of its settings on the chunks of another stage; its output of kind `weights` is the model.
+
+    Args:
+        data_stage: the stage whose outputs of the kinds `train` and `validation` are the chunks, and whose `manifest`
+            lists them.
+    """
+
+    name = "training"
+    version = 1
+    reruns_on_code_change = False
+
+    def __init__(self, config: TrainingConfig, *, data_stage: str = "data_generation") -> None:
+        self.config = config
+        self._data_stage = data_stage
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[str, ...]]:
+        """What of the data stage determines the result; the manifest only repeats what the chunks say."""
+        return {self._data_stage: ("train", "validation")}
+
+    def execute(self, context: StageContext) -> StageResult:
+        """Train from the newest checkpoint, or from the start, to the end."""
+        from stages.training.work import run_training
+
+        return run_training(context, self.config, manifest_path=self._manifest_path(context))
+
+    def partial_work(self, context: StageContext) -> str:
+        """Describe the newest checkpoint that has all its files, from its metadata alone."""
+        checkpoint = _newest(context)
+        if checkpoint is None:
+            return ""
+        facts = checkpoint.metadata
+        position = ResumePosition(facts.epoch, facts.chunk_id, facts.offset)
+        return position.describe(global_step=facts.global_step, total_steps=facts.total_steps)
+
+    def discard_partial_work(self, context: StageContext) -> None:
+        """Remove the checkpoints and the live progress."""
+        files.remove(context.state_folder / PROGRESS_NAME)
+        open_store(context).discard()
+
+    def progress_report(self, context: StageContext) -> ProgressReport | None:
+        """Tell how far each chunk of the current epoch is trained."""
+        tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=self.config.seed)
+        try:
+            if not tracker.load():
+                return None
+        except IntegrityError:
+            return None  # a live copy for people: the checkpoints hold what counts
+        checkpoint = _newest(context)
+        counts = self._chunk_counts(context)
+        total_steps = self.config.epochs * -(-sum(counts) // self.config.batch_size)
+        position = tracker.get_resume_position()
+        return ProgressReport(
+            title=position.describe(global_step=tracker.global_step, total_steps=total_steps),
+            summary={
+                **tracker.get_statistics(),
+                "epochs": self.config.epochs,
+                "total_steps": total_steps,
+                "checkpoint_step": checkpoint.metadata.global_step if checkpoint else 0,
+            },
+            rows=tuple(_rows(tracker, position, counts=counts, seed=self.config.seed)),
+            document=tracker.state_dict(),
+        )
+
+    def _manifest_path(self, context: StageContext) -> Path:
+        paths = context.input_paths(self._data_stage, "manifest")
+        if len(paths) != 1:
+            raise UsageError(
+                f"{self._data_stage} left {len(paths)} manifests; training needs exactly one",
+                hint="let the stage return one output of the kind 'manifest'",
+            )
+        return paths[0]
+
+    def _chunk_counts(self, context: StageContext) -> list[int]:
+        """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""
+        try:
+            manifest = load_manifest(self._manifest_path(context))
+        except (KeyError, FileNotFoundError, IntegrityError, UsageError):
+            return []
+        return [entry.count for entry in manifest.split("train")]
+
+
+def _rows(
+    tracker: TrainingProgressTracker, position: ResumePosition, *, counts: list[int], seed: int
+) -> Iterator[ProgressRow]:
+    from stages.chunks.order import EpochOrder  # NumPy: not loaded by commands that only judge the stage
+
+    order = EpochOrder(counts=counts, seed=seed, epoch=position.epoch, is_shuffled=True)
+    for chunk_id in order.chunks.tolist():
+        is_current = chunk_id == position.chunk_id and not tracker.should_skip_chunk(chunk_id)
+        yield ProgressRow(
+            name=f"chunk {chunk_id}",
+            done=tracker.get_chunk_offset(chunk_id),
+            total=counts[chunk_id],
+            note="in progress" if is_current else "",
+        )
+
+
+def _newest(context: StageContext) -> Checkpoint | None:
+    found = (item for item in reversed(open_store(context).checkpoints()) if item.is_complete)
+    return next(found, None)

@@ -1,0 +1,119 @@
+"""The state of training as a map of named parts: tensors go to safetensors, one file each, all else to JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from pipeline.errors import IntegrityError
+
+SCHEMA_VERSION = 1
+VALUES_NAME = "trainer_state.json"
+_SEPARATOR = "/"  # between nested keys in a tensor's name; no parameter of a torch module has it in its name
+
+
+class Stateful(Protocol):
+    """A part of the state: nested mappings with text keys of JSON values and tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step reads of it."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Continue from what `state_dict` returned."""
+
+
+class TrainState:
+    """Named parts, saved and loaded in the given order; put last what building the others may disturb (the RNG).
+
+    Args:
+        documents: parts without tensors that get a JSON file of their own, with their file names.
+    """
+
+    def __init__(self, parts: Mapping[str, Stateful], *, documents: Mapping[str, str] | None = None) -> None:
+        self._parts = dict(parts)
+        self._documents = dict(documents or {})
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the files that hold the state, one at a time: name and contents."""
+        values: dict[str, Any] = {}
+        for name, part in self._parts.items():
+            state = part.state_dict()
+            if name in self._documents:
+                yield self._documents[name], _encode(state)
+                continue
+            tensors: dict[str, torch.Tensor] = {}
+            values[name] = _split(state, tensors, prefix="")
+            if tensors:
+                yield f"{name}.safetensors", safetensors.torch.save(unshared(tensors))
+        yield VALUES_NAME, _encode({"schema_version": SCHEMA_VERSION, "parts": values})
+
+    def load(self, contents: Mapping[str, bytes], *, without: frozenset[str] = frozenset()) -> None:
+        """Continue from the files of a verified checkpoint, leaving the parts named in `without` as they are.
+
+        Raises:
+            IntegrityError: the files do not hold the state of these parts.
+        """
+        try:
+            values = json.loads(contents[VALUES_NAME])
+            if values["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {values['schema_version']!r}, not {SCHEMA_VERSION}")
+            for name, part in self._parts.items():
+                if name not in without:
+                    part.load_state_dict(self._part_state(name, values["parts"], contents))
+        except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            raise IntegrityError(
+                f"the checkpoint does not fit this program's model and settings: {error}",
+                hint="the code has changed since it was written; start from zero with `pipeline progress reset`",
+            ) from error
+
+    def _part_state(self, name: str, values: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+        if name in self._documents:
+            return dict(json.loads(contents[self._documents[name]]))
+        state = dict(values[name])
+        file_name = f"{name}.safetensors"
+        if file_name in contents:
+            tensors = safetensors.torch.load(contents[file_name])
+            for key in sorted(tensors):  # the library's own order differs from run to run
+                _put(state, key.split(_SEPARATOR), tensors[key])
+        return state
+
+
+def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return contiguous CPU tensors of which no two share memory (as tied weights do): safetensors knows no sharing."""
+    used: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        address = own.untyped_storage().data_ptr()
+        result[name] = own.clone() if address in used else own
+        used.add(address)
+    return result
+
+
+def _split(state: Mapping[str, Any], tensors: dict[str, torch.Tensor], *, prefix: str) -> dict[str, Any]:
+    """Return `state` without its tensors, which go to `tensors` under their full names."""
+    values: dict[str, Any] = {}
+    for key, value in state.items():
+        assert _SEPARATOR not in key, f"{key!r} cannot be told from nested keys"
+        if isinstance(value, torch.Tensor):
+            tensors[prefix + key] = value
+        elif isinstance(value, Mapping):
+            values[key] = _split(value, tensors, prefix=f"{prefix}{key}{_SEPARATOR}")
+        else:
+            values[key] = value
+    return values
+
+
+def _put(state: dict[str, Any], keys: list[str], tensor: torch.Tensor) -> None:
+    for key in keys[:-1]:
+        state = state.setdefault(key, {})
+    state[keys[-1]] = tensor
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -1,0 +1,109 @@
+"""What training tells while it runs: progress, curves, the sample log, and the live copy of its position."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from pipeline.stage import StageContext
+from stages.chunks.reader import Batch
+from stages.training.curves import Curves, is_installed
+from stages.training.progress import TrainingProgressTracker
+from stages.training.sample_log import SampleLog
+
+_PROGRESS_SECONDS = 0.25  # as often as the eye follows; reporters thin it out further
+_LIVE_COPY_SECONDS = 1.0  # each copy costs an fsync, a few milliseconds
+_NUM_POINTS = 500  # of a curve over the whole run
+_SMOOTHING = 0.3  # weight of the newest interval in the rate
+
+
+class Telemetry:
+    """Costs little per step: clocks and counters are looked at, and figures are read from the device only when due."""
+
+    def __init__(
+        self,
+        context: StageContext,
+        tracker: TrainingProgressTracker,
+        *,
+        total_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context = context
+        self._tracker = tracker
+        self._total_steps = total_steps
+        self._clock = clock
+        self._points_every = max(1, total_steps // _NUM_POINTS)
+        self._shown_at = self._copied_at = self._saved_at = clock()
+        self._shown_step, self._num_images = 0, 0
+        self._images_per_second, self._step_seconds = 0.0, 0.0
+        self._open = ExitStack()
+        self._sample_log: SampleLog | None = None
+        self._curves: Curves | None = None
+
+    def start(self) -> None:
+        """Open the files, at the step that the tracker has come to."""
+        context, step = self._context, self._tracker.global_step
+        self._shown_step = step
+        if context.runtime.sample_log:
+            self._sample_log = SampleLog(context.workspace.logs / "samples.jsonl", run=context.run)
+            self._open.callback(self._sample_log.close)
+        if context.runtime.tensorboard and is_installed():
+            self._curves = Curves(context.workspace.logs / "tensorboard" / context.run, first_step=step + 1)
+            self._open.callback(self._curves.close)
+
+    def after_step(self, batch: Batch, *, step: int, figures: Callable[[], Mapping[str, float]]) -> None:
+        """Tell of a step; `figures` reads loss terms, learning rate and gradient norm, and is called only when due."""
+        self._num_images += len(batch.sample_ids)
+        if self._sample_log is not None:
+            self._sample_log.write(epoch=batch.epoch, global_step=step, sample_ids=batch.sample_ids.tolist())
+        if step % self._points_every == 0:
+            self.point(step, figures())
+        now = self._clock()
+        if now - self._shown_at >= _PROGRESS_SECONDS:
+            self._show(now, step, figures())
+        if now - self._copied_at >= _LIVE_COPY_SECONDS:
+            self._tracker.save()
+            self._copied_at = self._clock()
+
+    def point(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to the curves."""
+        self._context.metrics(step, **values)
+        if self._curves is not None:
+            self._curves.add(step, values)
+
+    def after_save(self) -> None:
+        """Bring everything that others read to where the new checkpoint is."""
+        self._saved_at = self._clock()
+        self._tracker.save()
+        if self._curves is not None:
+            self._curves.flush()
+
+    @property
+    def seconds_since_save(self) -> float:
+        """Age of the last checkpoint, or of the process where it has made none."""
+        return self._clock() - self._saved_at
+
+    def close(self) -> None:
+        """Close the files."""
+        self._open.close()
+
+    def _show(self, now: float, step: int, figures: Mapping[str, float]) -> None:
+        seconds, num_steps = now - self._shown_at, step - self._shown_step
+        weight = _SMOOTHING if self._images_per_second else 1.0
+        self._images_per_second += weight * (self._num_images / seconds - self._images_per_second)
+        self._step_seconds += weight * (seconds / max(1, num_steps) - self._step_seconds)
+        self._shown_at, self._shown_step, self._num_images = now, step, 0
+        epoch, chunk_id, offset = self._tracker.get_resume_position()
+        self._context.progress(
+            step,
+            self._total_steps,
+            "steps",
+            epoch=epoch,
+            chunk=chunk_id,
+            sample=offset,
+            images_per_second=round(self._images_per_second, 1),
+            **figures,
+            eta_seconds=round(self._step_seconds * (self._total_steps - step)),
+            checkpoint_age_seconds=round(now - self._saved_at, 1),
+        )

@@ -1,0 +1,77 @@
+"""Validation: the figures of a model on the validation split, leaving no trace in the state of training."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from pipeline.errors import UsageError
+from pipeline.interrupts import StopFlag
+from stages.chunks.reader import ChunkReader, Position
+from stages.task import Task
+from stages.training.device import DeviceBatches
+from stages.training.meter import TOTAL, LossMeter
+from stages.training.rng import RngState
+
+LOSS = "loss"
+
+
+class Validator:
+    """Computes the figures of the task; `metric` "loss" computes the sum of the loss terms instead.
+
+    Only one of the two, because each costs a forward pass.
+
+    Args:
+        make_reader: called for the first validation, when all state is restored.
+    """
+
+    def __init__(
+        self, task: Task, make_reader: Callable[[], ChunkReader], batches: DeviceBatches, *, metric: str
+    ) -> None:
+        self._task = task
+        self._make_reader = make_reader
+        self._reader: ChunkReader | None = None
+        self._batches = batches
+        self._metric = metric
+
+    def run(self, model: nn.Module, *, rng: RngState, stop: StopFlag) -> dict[str, float | None] | None:
+        """Return the figures by name (None where one is no finite number), or None if a stop was asked for meanwhile.
+
+        Raises:
+            UsageError: the task has no figure of the name that the settings ask for.
+        """
+        was_training = model.training
+        model.eval()
+        try:
+            with rng.preserved(), torch.no_grad():
+                figures = self._figures(model, stop)
+        finally:
+            model.train(was_training)
+        if figures is not None and self._metric not in figures:
+            nearest = difflib.get_close_matches(self._metric, figures, n=1) or sorted(figures)
+            raise UsageError(
+                f"the task has no figure {self._metric!r}; it has {', '.join(sorted(figures))}",
+                hint=f"set training.validation.metric={nearest[0]}",
+            )
+        return figures
+
+    def _figures(self, model: nn.Module, stop: StopFlag) -> dict[str, float | None] | None:
+        losses, metrics = LossMeter(self._batches.device), self._task.new_metrics()
+        reader = self._reader = self._reader or self._make_reader()
+        reader.reset(Position(epoch=0))
+        for batch in reader:
+            if stop.is_set:
+                return None
+            prepared = self._batches.prepare(batch, epoch=None)
+            with self._batches.autocast():
+                if self._metric == LOSS:
+                    terms = self._task.losses(model, prepared)
+                    losses.add(terms, total=torch.stack(list(terms.values())).sum())
+                else:
+                    metrics.update(self._task.predict(model, prepared), prepared)
+        figures = {LOSS: losses.means()[TOTAL]} if self._metric == LOSS else metrics.compute()
+        return {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -1,0 +1,265 @@
+"""The training loop: interrupted anywhere, any number of times, it ends with the bytes of the uninterrupted run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fakes import RecordingReporter
+from pipeline.errors import IntegrityError, Interrupted, StageFailed
+from pipeline.events import Kind
+from pipeline.interrupts import StopFlag
+from resume import KilledError, run_interrupted, run_to_the_end
+from stages.training.checkpoints import open_store
+from tiny_task import TRAIN_COUNTS, TinyTask, TinyTaskConfig, tiny_config, tiny_stage
+
+_STEPS_PER_EPOCH = -(-sum(TRAIN_COUNTS) // 4)
+_CASES: dict[str, dict[str, Any]] = {
+    "ema": {"epochs": 2},
+    "swa": {
+        "epochs": 2,
+        "mini_epoch_chunks": 1,
+        "averaging": {"method": "swa", "swa_start": 0.3},
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "schedule": {"name": "cosine"},
+    },
+    "fp16, stops early": {
+        "epochs": 3,
+        "mini_epoch_chunks": 2,
+        "precision": "fp16",
+        "early_stopping": {"patience": 2, "min_delta": 0.5},
+        "averaging": {"method": "none"},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize("case", _CASES)
+def test_every_position_resumes_twice_to_the_same_bytes(tmp_path: Path, case: str, is_killed: bool) -> None:
+    """Interrupted at step k, and again at a later one, it ends as if nothing had happened, for every k."""
+    config = tiny_config(**_CASES[case])
+    expected = run_to_the_end(tmp_path / "whole", config)
+    num_steps = expected.metrics["steps"]
+    for step in range(1, num_steps + 1):
+        root = tmp_path / f"at{step}"
+        for moment in (step, step + 2):
+            interruption = {"kill_after" if is_killed else "stop_after": moment}
+            was_interrupted = run_interrupted(root, config, **interruption)
+            assert was_interrupted or moment > num_steps
+        assert run_to_the_end(root, config) == expected, f"interrupted after step {step}"
+        shutil.rmtree(root)
+
+
+def test_each_sample_is_trained_exactly_once_an_epoch(tmp_path: Path) -> None:
+    """After a stop and a kill the steps that count hold every sample of every epoch once."""
+    config = tiny_config(epochs=2)
+    run_interrupted(tmp_path, config, stop_after=3)
+    run_interrupted(tmp_path, config, kill_after=7)
+    samples = run_to_the_end(tmp_path, config).samples
+    for epoch in range(2):
+        steps = range(epoch * _STEPS_PER_EPOCH + 1, (epoch + 1) * _STEPS_PER_EPOCH + 1)
+        assert sorted(sample for step in steps for sample in samples[step]) == list(range(sum(TRAIN_COUNTS)))
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_validation_is_done_exactly_once_wherever_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    """Interrupted in the middle of a validation, the run validates again, and the history is that of the whole run."""
+    config = tiny_config(epochs=2, averaging={"method": "swa", "swa_start": 0.0})
+    expected = run_to_the_end(tmp_path / "whole", config)
+    stop = StopFlag()
+
+    def interrupt() -> None:
+        if is_killed:
+            raise KilledError
+        stop.set(15)
+
+    monkeypatch.setattr(TinyTask, "on_predict", interrupt)
+    stage, context = tiny_stage(tmp_path / "cut", config, stop=stop, sample_log=True)
+    with pytest.raises((Interrupted, KilledError)):
+        stage.execute(context)
+    monkeypatch.undo()
+    found = run_to_the_end(tmp_path / "cut", config)
+    assert found == expected
+    assert [entry["global_step"] for entry in found.metrics["history"]] == [_STEPS_PER_EPOCH, 2 * _STEPS_PER_EPOCH]
+
+
+def test_a_stop_names_the_position_and_saves_it(tmp_path: Path) -> None:
+    """After a stop the error and the partial work name the same place, and that step is in a checkpoint."""
+    stage, context = tiny_stage(tmp_path)
+    assert stage.partial_work(context) == ""
+    assert run_interrupted(tmp_path, tiny_config(), stop_after=7)
+    position = "epoch 1, chunk 2, sample 1 (step 7 of 15)"
+    assert stage.partial_work(context) == position
+    stop = StopFlag()
+    stop.set(2)
+    stage, context = tiny_stage(tmp_path, stop=stop)
+    with pytest.raises(Interrupted, match=r"stopped by SIGINT at epoch 1") as caught:
+        stage.execute(context)
+    assert position in caught.value.message
+    assert len(open_store(context).checkpoints()) == 2, "nothing happened since, so nothing is saved again"
+
+
+def test_checkpoints_are_made_between_mini_epochs_when_asked_for(tmp_path: Path) -> None:
+    """`checkpoint_interval_steps` bounds what a kill can cost, without changing the result."""
+    expected = run_to_the_end(tmp_path / "whole", tiny_config())
+    stage, context = tiny_stage(tmp_path / "often", checkpoint_interval_steps=2, keep_checkpoints=100)
+    stage.execute(context)
+    steps = [checkpoint.metadata.global_step for checkpoint in open_store(context).checkpoints()]
+    assert steps == [2, 4, 5, 6, 8, 10, 12, 14, 15]
+    assert run_to_the_end(tmp_path / "often", tiny_config()).state == expected.state
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_same_end(tmp_path: Path) -> None:
+    """One flipped byte in the newest checkpoint is found, told, set aside; the older one gives the same bytes."""
+    config = tiny_config()
+    expected = run_to_the_end(tmp_path / "whole", config)
+    root = tmp_path / "hurt"
+    run_interrupted(root, config, stop_after=12)
+    reporter = RecordingReporter()
+    stage, context = tiny_stage(root, config, reporter=reporter, sample_log=True)
+    newest = open_store(context).checkpoints()[-1].path
+    content = bytearray((newest / "optimizer.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "optimizer.safetensors").write_bytes(content)
+    stage.execute(context)
+    assert any("optimizer.safetensors was altered" in text for text in reporter.texts(Kind.WARNING))
+    assert newest.with_name(f"{newest.name}.corrupt-0").is_dir()
+    assert run_to_the_end(root, config) == expected
+
+
+def test_checkpoint_without_optimizer_is_used_with_a_warning(tmp_path: Path) -> None:
+    """Where only weights are left training goes on from them, says so, and keeps step and learning rate."""
+    run_interrupted(tmp_path, tiny_config(), stop_after=3)
+    reporter = RecordingReporter()
+    stage, context = tiny_stage(tmp_path, reporter=reporter)
+    (open_store(context).checkpoints()[-1].path / "optimizer.safetensors").unlink()
+    result = stage.execute(context)
+    assert any("fresh optimizer" in text for text in reporter.texts(Kind.WARNING))
+    assert result.metrics["steps"] == 15
+    rates = {data["step"]: data["lr"] for data in reporter.of(Kind.METRICS) if "lr" in data}
+    whole = RecordingReporter()
+    stage, context = tiny_stage(tmp_path / "whole", reporter=whole)
+    stage.execute(context)
+    assert rates == {step: lr for step, lr in _rates(whole).items() if step > 3}
+
+
+def test_older_whole_checkpoint_is_preferred_to_newer_weights(tmp_path: Path) -> None:
+    """Losing a few steps gives the exact result; losing the optimizer's state does not."""
+    config = tiny_config()
+    expected = run_to_the_end(tmp_path / "whole", config)
+    root = tmp_path / "hurt"
+    run_interrupted(root, config, stop_after=7)
+    reporter = RecordingReporter()
+    stage, context = tiny_stage(root, config, reporter=reporter, sample_log=True)
+    (open_store(context).checkpoints()[-1].path / "optimizer.safetensors").unlink()
+    stage.execute(context)
+    assert any("holds only weights" in text for text in reporter.texts(Kind.WARNING))
+    assert run_to_the_end(root, config) == expected
+
+
+def test_lost_weights_are_written_again_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the final checkpoint the same weights and figures come back, and not one step is taken."""
+    expected = run_to_the_end(tmp_path, tiny_config())
+    stage, context = tiny_stage(tmp_path)
+    (context.results_folder / "model.safetensors").unlink()
+    monkeypatch.setattr(TinyTask, "on_losses", lambda _: pytest.fail("a step was taken"))
+    assert run_to_the_end(tmp_path, tiny_config()) == expected
+
+
+def test_early_stop_delivers_the_best_weights(tmp_path: Path) -> None:
+    """After an early stop the weights are those of the best validation, not those of the end."""
+    config = tiny_config(early_stopping={"patience": 1, "min_delta": 0.9}, averaging={"method": "none"})
+    found = run_to_the_end(tmp_path, config)
+    assert found.metrics["is_stopped_early"]
+    assert found.metrics["steps"] == 2 * _STEPS_PER_EPOCH
+    best = found.metrics["best"]["global_step"]
+    assert found.metrics["weights_step"] == best
+    _, context = tiny_stage(tmp_path, config)
+    [checkpoint] = [item for item in open_store(context).checkpoints() if item.metadata.global_step == best]
+    assert (checkpoint.path / "model.safetensors").read_bytes() == found.weights
+
+
+def test_missing_chunk_is_left_out_counted_and_listed(tmp_path: Path) -> None:
+    """Up to the limit training goes on without the samples of a missing chunk, and a resumed run leaves out the same."""
+    config = tiny_config(max_skipped_fraction=0.5)
+    endings = []
+    for name in ("whole", "cut"):
+        root = tmp_path / name
+        tiny_stage(root)
+        (root / "datasets" / "tiny" / "train_00001.safetensors").unlink()
+        if name == "cut":
+            run_interrupted(root, config, stop_after=6)
+        stage, context = tiny_stage(root, config, reporter=RecordingReporter())
+        result = stage.execute(context)
+        assert result.metrics["skipped_samples"] == TRAIN_COUNTS[1]
+        assert result.metrics["samples"] == 3 * (sum(TRAIN_COUNTS) - TRAIN_COUNTS[1])
+        assert result.warnings == ("datasets/tiny/train_00001.safetensors (missing): 5 samples left out",)
+        assert result.tolerated_damage == ("datasets/tiny/train_00001.safetensors",)
+        endings.append(run_to_the_end(root, config))
+    assert endings[0].state == endings[1].state
+
+
+def test_too_many_lost_samples_end_the_training(tmp_path: Path) -> None:
+    """Over the limit it is an integrity error that names the file and counts the samples."""
+    stage, context = tiny_stage(tmp_path)
+    (tmp_path / "datasets" / "tiny" / "train_00001.safetensors").unlink()
+    with pytest.raises(IntegrityError, match=r"5 of 18 samples are lost, and 0 may be: .*train_00001"):
+        stage.execute(context)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("nan_ids", "the loss is nan"), ("huge_ids", "the gradient norm is inf")])
+def test_step_that_is_not_finite_ends_the_training_naming_it(tmp_path: Path, kind: str, what: str) -> None:
+    """A bad step is never saved; after three returns to the last good checkpoint it fails with step and sample ids."""
+    config = tiny_config(task=TinyTaskConfig(**{kind: (16,)}))
+    reporter = RecordingReporter()
+    stage, context = tiny_stage(tmp_path, config, reporter=reporter, checkpoint_interval_steps=1, sample_log=True)
+    with pytest.raises(StageFailed) as caught:
+        stage.execute(context)
+    assert caught.value.message.startswith(f"{what} at step 4 (samples 16, 14, 17, 15)")
+    assert len([text for text in reporter.texts(Kind.WARNING) if "goes back" in text]) == 3
+    assert [item.metadata.global_step for item in open_store(context).checkpoints()] == [1, 2, 3]
+
+
+def test_passing_trouble_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN that does not come again costs the steps since the checkpoint and leaves no trace in the result."""
+    expected = run_to_the_end(tmp_path / "whole", tiny_config())
+    stage, context = tiny_stage(tmp_path / "struck", sample_log=True)
+    num_steps = 0
+
+    def strike(_: list[int]) -> None:
+        nonlocal num_steps
+        num_steps += 1
+        if num_steps == 8:
+            raise_nan.append(True)
+
+    raise_nan: list[bool] = []
+    losses = TinyTask.losses
+
+    def struck(task: TinyTask, model: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        terms = losses(task, model, batch)
+        return {name: term * (torch.nan if raise_nan and raise_nan.pop() else 1.0) for name, term in terms.items()}
+
+    monkeypatch.setattr(TinyTask, "on_losses", strike)
+    monkeypatch.setattr(TinyTask, "losses", struck)
+    stage.execute(context)
+    monkeypatch.undo()
+    assert run_to_the_end(tmp_path / "struck", tiny_config()) == expected
+
+
+def _rates(reporter: RecordingReporter) -> dict[int, float]:
+    return {data["step"]: data["lr"] for data in reporter.of(Kind.METRICS) if "lr" in data}
