@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import aggdraw
@@ -14,6 +15,8 @@ from stages.data_generation.draws import NOISE_STREAM, words
 from stages.data_generation.scene import NUM_PARTS, THINNEST, Strokes, lay_out
 from stages.data_generation.shapes import KINDS
 from stages.data_generation.styles import STYLES, Stroke
+
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 WHITE = 255
 INK_BELOW = 200  # grey levels that count as ink; the same bound gives the boxes of real Bongard-LOGO images
@@ -28,35 +31,44 @@ def render_samples(config: DataGenerationConfig, *, first_sample_id: int, count:
     image = np.full((count, 1, side, side), WHITE, np.uint8)
     boxes = np.zeros((count, MAX_SHAPES, 4), np.float32)
     labels = np.full((count, MAX_SHAPES), -1, np.int64)
-    num_drawn = np.zeros(count, np.int64)
+    num_drawn = [0] * count
     strokes = lay_out(config, first_sample_id=first_sample_id, count=count)
     is_closed = [KINDS[name].is_closed for name in config.classes]
     for index, (sample, label) in enumerate(zip(strokes.sample.tolist(), strokes.label.tolist(), strict=True)):
+        pixels, box = draw_shape(strokes, index, is_closed=is_closed[label])
         row = num_drawn[sample]
-        boxes[sample, row] = _draw(image[sample, 0], strokes, index, is_closed=is_closed[label])
+        # The layout estimated the boxes; a shape that overlaps too much after all is left out.
+        if any(_iou(box, other) > config.max_iou for other in boxes[sample, :row].tolist()):
+            continue
+        left, top, right, bottom = strokes.sheet[index].tolist()
+        part = image[sample, 0, top:bottom, left:right]
+        np.minimum(part, pixels, out=part)
+        boxes[sample, row] = box
         labels[sample, row] = label
         num_drawn[sample] += 1
     _add_noise(image, config, first_sample_id=first_sample_id)
     return {"image": image, "boxes": boxes, "labels": labels}
 
 
-def _draw(image: npt.NDArray[np.uint8], strokes: Strokes, index: int, *, is_closed: bool) -> tuple[int, int, int, int]:
-    """Draw one shape on a sheet of its own, lay that over the image, and return the box of its ink."""
+def draw_shape(strokes: Strokes, index: int, *, is_closed: bool) -> tuple[npt.NDArray[np.uint8], Box]:
+    """Draw one shape on a sheet of its own and return its pixels and, in the image, the box of its ink."""
     left, top, right, bottom = strokes.sheet[index].tolist()
     canvas = aggdraw.Draw("L", (right - left, bottom - top), WHITE)
     _stroke(canvas, strokes, index, is_closed=is_closed)
-    sheet = np.frombuffer(canvas.tobytes(), np.uint8).reshape(bottom - top, right - left)
-    part = image[top:bottom, left:right]
-    np.minimum(part, sheet, out=part)
-    is_ink = sheet < INK_BELOW
+    pixels = np.frombuffer(canvas.tobytes(), np.uint8).reshape(bottom - top, right - left)
+    is_ink = pixels < INK_BELOW
     columns, rows = np.asarray(is_ink.any(axis=0)), np.asarray(is_ink.any(axis=1))
     x, y = int(columns.argmax()), int(rows.argmax())
-    return (
-        left + x,
-        top + y,
-        right - left - x - int(columns[::-1].argmax()),
-        bottom - top - y - int(rows[::-1].argmax()),
-    )
+    width = right - left - x - int(columns[::-1].argmax())
+    height = bottom - top - y - int(rows[::-1].argmax())
+    return pixels, (left + x, top + y, width, height)
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    overlap = max(width, 0) * max(height, 0)
+    return overlap / (a[2] * a[3] + b[2] * b[3] - overlap)
 
 
 def _stroke(canvas: Any, strokes: Strokes, index: int, *, is_closed: bool) -> None:

@@ -36,6 +36,8 @@ def make_paths(kinds: Sequence[ShapeKind], *, labels: npt.NDArray[np.int64], par
     points = np.empty((len(parameters), 2, NUM_POINTS))
     for label, kind in enumerate(kinds):
         chosen = np.flatnonzero(labels == label)
+        if not chosen.size:
+            continue
         path = kind.path(parameters[chosen])
         points[chosen] = path[:, np.minimum(np.arange(NUM_POINTS), path.shape[1] - 1)].swapaxes(1, 2)
     return points
