@@ -60,7 +60,7 @@ def load_detector(context: StageContext, manifest_path: Path) -> Detector:
     task = build_task(context.inputs["training"].config["task"], load_manifest(manifest_path).meta)
     (weights,) = context.input_paths("training", "weights")
     # The same sums in the same order, whether training ran in this process before or not.
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     torch.use_deterministic_algorithms(True, warn_only=True)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what PyTorch asks for on CUDA
     return Detector(task, weights, device=_device(context.runtime.device))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stages.coco import CocoFigures, CocoImage, CocoSet, Detections, Truth, agnostic_figures, coco_figures, result_rows
+from stages.evaluation.repetitions import without_repetitions
 from stages.evaluation.sources import DataSet, LabelledBatch
 from stages.evaluation.tables import concatenate, select
 
@@ -43,11 +44,12 @@ def measure(
     """Find what is in all images of `data_set` and compare; `on_progress` is told the number of images done."""
     images: list[CocoImage] = []
     truths = [_NO_TRUTH]
-    found = [_NO_DETECTIONS]
+    found, merged = [_NO_DETECTIONS], [_NO_DETECTIONS]
     for batch in data_set.batches(batch_size):
         images += batch.images
         truths.append(batch.truth)
         found.append(_rounded(detect(batch)))
+        merged.append(without_repetitions(found[-1]))
         on_progress(len(images) + _num_skipped(data_set))
     seen = CocoSet(tuple(images), data_set.vocabulary.classes, concatenate(truths))
     detections = concatenate(found)
@@ -58,22 +60,26 @@ def measure(
         "num_skipped": _num_skipped(data_set),
         "skipped": {reason: len(names) for reason, names in data_set.skipped.items()},
     }
-    figures = _figures(seen, detections, shared=data_set.vocabulary.shared)
+    figures = _figures_by_class(seen, detections, shared=data_set.vocabulary.shared)
+    figures |= _agnostic_figures(seen, concatenate(merged))
     return Measurement(figures | counts, seen.to_document(), result_rows(detections))
 
 
-def _figures(seen: CocoSet, detections: Detections, *, shared: tuple[int, ...]) -> dict[str, Any]:
-    """Return the figures by class, over the classes that both sides know, and those with all classes as one."""
-    image_ids = [image.id for image in seen.images]
-    by_class = agnostic = _UNDEFINED
-    if image_ids:
-        agnostic = agnostic_figures(seen.truth, detections, image_ids=image_ids)
-    if image_ids and shared:
-        truth = select(seen.truth, np.isin(seen.truth.labels, shared))
-        by_class = coco_figures(truth, detections, image_ids=image_ids, classes=seen.classes)
-        names = [seen.classes[label] for label in shared]
-        by_class = replace(by_class, per_class={name: by_class.per_class[name] for name in names})
-    return by_class.to_json() | {f"agnostic_{name}": getattr(agnostic, name) for name in _AGNOSTIC}
+def _figures_by_class(seen: CocoSet, detections: Detections, *, shared: tuple[int, ...]) -> dict[str, Any]:
+    """Return the figures over the classes that both the detector and the data set know."""
+    if not seen.images or not shared:
+        return _UNDEFINED.to_json()
+    truth = select(seen.truth, np.isin(seen.truth.labels, shared))
+    figures = coco_figures(truth, detections, image_ids=[image.id for image in seen.images], classes=seen.classes)
+    names = [seen.classes[label] for label in shared]
+    return replace(figures, per_class={name: figures.per_class[name] for name in names}).to_json()
+
+
+def _agnostic_figures(seen: CocoSet, merged: Detections) -> dict[str, Any]:
+    figures = _UNDEFINED
+    if seen.images:
+        figures = agnostic_figures(seen.truth, merged, image_ids=[image.id for image in seen.images])
+    return {f"agnostic_{name}": getattr(figures, name) for name in _AGNOSTIC}
 
 
 def _num_skipped(data_set: DataSet) -> int:
