@@ -134,7 +134,7 @@ def test_images_left_out_are_warned_of_and_counted(tmp_path: Path) -> None:
     _, result = evaluate(tmp_path, config=EvaluationConfig(real_data=(real,)), reporter=reporter)
     assert result.metrics["own"]["num_images"] == 2
     assert result.metrics["own"]["skipped"] == {"missing": 1}
-    assert list(result.warnings) == reporter.texts(Kind.WARNING) == ["own: 1 images left out (missing): 1.png"]
+    assert list(result.warnings) == reporter.texts(Kind.WARNING) == ["own: left out 1 of 3 images (missing): 1.png"]
     assert reporter.of(Kind.PROGRESS)[-1] == {
         "done": 3,
         "total": 3,

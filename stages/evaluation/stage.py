@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.stage import Output, StageContext, StageResult
 from stages.evaluation.config import EvaluationConfig
 from stages.evaluation.targets import judge
+
+if TYPE_CHECKING:
+    from stages.evaluation.sources import DataSet  # NumPy
 
 _TOLD = ("ap", "ap50", "agnostic_ap50")  # in the line for those who watch; the results document has them all
 _NUM_NAMED = 3  # images that a warning names; the results document has the count of all
@@ -64,7 +67,7 @@ class EvaluationStage:
             )
             metrics[data_set.name] = measurement.figures
             outputs += save_measurement(context, data_set.name, measurement)
-            warnings += _warnings_of(data_set.name, data_set.skipped)
+            warnings += _warnings_of(data_set)
             context.info(_figures_of(data_set.name, measurement.figures))
         for text in warnings:
             context.warn(text)
@@ -92,9 +95,9 @@ def _figures_of(data_set: str, figures: Mapping[str, Any]) -> str:
     return f"{data_set}: {', '.join(told) or 'nothing measured'} over {figures['num_images']} images"
 
 
-def _warnings_of(data_set: str, skipped: Mapping[str, Sequence[str]]) -> list[str]:
+def _warnings_of(data_set: DataSet) -> list[str]:
     return [
-        f"{data_set}: {len(names)} images left out ({reason}): {', '.join(names[:_NUM_NAMED])}"
-        f"{', …' if len(names) > _NUM_NAMED else ''}"
-        for reason, names in skipped.items()
+        f"{data_set.name}: left out {len(names)} of {data_set.num_images} images ({reason}): "
+        f"{', '.join(names[:_NUM_NAMED])}{', …' if len(names) > _NUM_NAMED else ''}"
+        for reason, names in data_set.skipped.items()
     ]

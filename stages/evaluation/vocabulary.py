@@ -16,6 +16,7 @@ class Vocabulary:
     Attributes:
         classes: those of the detector, in its order, and behind them those that only the data set has.
         labels: for each class of the data set its place in `classes`, [n].
+        num_detected: how many of `classes` are the detector's.
     """
 
     classes: tuple[str, ...]
