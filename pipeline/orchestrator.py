@@ -23,6 +23,7 @@ from pipeline.records import Artifact, StageRecord
 from pipeline.reset import Removal, all_results, everything_of, one_config_of
 from pipeline.stage import (
     ProgressReport,
+    ReadsFiles,
     Repairable,
     ReportsProgress,
     Resumable,
@@ -306,7 +307,11 @@ class Orchestrator:
         )
 
     def _selected(self, until: str | None) -> tuple[Stage, ...]:
-        return self.stages if until is None else up_to(self.stages, until)
+        selected = self.stages if until is None else up_to(self.stages, until)
+        for stage in selected:
+            if isinstance(stage, ReadsFiles):
+                stage.external_files()  # a wrong path is told now, not after hours of training
+        return selected
 
     def _warn_of_changed_code(self, sight: Sight) -> None:
         if changed := sight.observation.changed_code:

@@ -13,7 +13,7 @@ import pytest
 from pipeline import files
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.decide import Action, Reason
-from pipeline.errors import Interrupted, StageFailed, WorkspaceLocked
+from pipeline.errors import Interrupted, StageFailed, UsageError, WorkspaceLocked
 from pipeline.events import Event, Kind
 from pipeline.interrupts import StopFlag
 from pipeline.orchestrator import Orchestrator, StageOutcome
@@ -344,6 +344,38 @@ def test_overwritten_results_take_their_record_along(toy: _Toy) -> None:
     toy.run()
     assert not old.exists()
     assert len(list((toy.workspace.checkpoints / "left").glob("*.json"))) == 1
+
+
+def test_missing_external_files_are_told_before_any_work(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong path in the settings of the last stage stops the run before the first stage begins."""
+    orchestrator = toy.configure()
+
+    def missing() -> dict[str, tuple[Path, ...]]:
+        raise UsageError("there is no folder 'photos'")
+
+    monkeypatch.setattr(toy.sum, "external_files", missing, raising=False)
+    for attempt in (orchestrator.run, orchestrator.plan):
+        with pytest.raises(UsageError, match="photos"):
+            attempt()
+    assert toy.numbers.written == []
+
+
+def test_changed_external_files_run_the_stage_again(toy: _Toy, tmp_path: Path) -> None:
+    """The contents of files from outside the workspace count as inputs of the stage that reads them."""
+    photo = tmp_path / "photo.png"
+
+    def run() -> dict[str, StageOutcome]:
+        orchestrator = toy.configure()
+        toy.sum.external_files = lambda: {"photos": (photo,)}  # type: ignore[attr-defined]
+        return {outcome.decision.stage: outcome for outcome in orchestrator.run()}
+
+    photo.write_bytes(b"1")
+    run()
+    assert _did(run()) == _ALL_SKIPPED
+    photo.write_bytes(b"2")
+    again = run()
+    assert _did(again) == _ALL_SKIPPED | {"sum": (Action.RUN, Reason.INPUTS_CHANGED)}
+    assert again["sum"].decision.detail == "it ran with other inputs: photos"
 
 
 def test_validate_names_what_is_damaged(toy: _Toy) -> None:
