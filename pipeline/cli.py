@@ -187,7 +187,9 @@ def _asking(*, is_yes: bool) -> Callable[[Callable[[int], str], str], bool]:
                 f"nobody can answer, as stdin is no terminal: {question}",
                 hint="nothing was touched; add --yes to do it without being asked",
             )
-        return typer.confirm(question, err=True)
+        # Not typer.confirm: with err=True it still writes a space to stdout, which belongs to results.
+        _tell(f"{question} [y/N] ", end="")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     return ask
 
@@ -210,9 +212,9 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(text: str) -> None:
+def _tell(text: str, *, end: str = "\n") -> None:
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, end=end, flush=True)  # noqa: T201
 
 
 def _width() -> int:

@@ -156,7 +156,7 @@ def near(path: Path) -> str:
 def _state_detail(plan: StagePlan) -> str:
     if plan.record and plan.decision.action is Action.SKIP:
         to_the_minute = plan.record.finished_at[:16].replace("T", " ")
-        return f"since {to_the_minute}, took {duration(plan.record.duration_seconds)}"
+        return f"{to_the_minute}, took {duration(plan.record.duration_seconds)}"
     return plan.decision.detail
 
 

@@ -178,10 +178,13 @@ class EventLog:
 
     def __init__(self, path: Path, *, tell: Callable[[str], None], clock: Clock = time.monotonic) -> None:
         self._file = AppendedFile(path, tell=tell)
+        self._clock = clock
         self._throttle = Throttle(_PROGRESS_SECONDS, clock)
 
     def emit(self, event: Event) -> None:
-        """Append `event`; of progress only one line a second."""
+        """Append `event`; of the progress of a stage only one line a second."""
+        if event.kind is Kind.STAGE_STARTED:
+            self._throttle = Throttle(_PROGRESS_SECONDS, self._clock)
         if event.kind is Kind.PROGRESS and not self._throttle.is_due():
             return
         time_of_day = datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -67,14 +67,14 @@ def bar(done: int, total: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in words: "0.3 s", "42 s", "3 min 05 s", "1 h 05 min"."""
+    """Return a time span as people write it: "0.3s", "42s", "3m05s", "1h05m"."""
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
-        return f"{rest} s"
+        return f"{rest}s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
 
 
 def size(num_bytes: float) -> str:

@@ -72,7 +72,7 @@ def finish(reporter: Reporter) -> None:
                 "training         RESUME  INTERRUPTED       continues from epoch 3, chunk 7,",
                 "                                           sample 12",
                 "training: checkpoint [bold]saved[/bold]",
-                "training ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━ 60% ETA 1 h 06 min",
+                "training ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━ 60% ETA 1h06m",
                 "  602/1000 steps  0.1/s  loss 0.03851  lr 0.001  epoch 3  images/s 101.2",
             ],
         ),
@@ -84,7 +84,7 @@ def finish(reporter: Reporter) -> None:
                 "  RESUME  INTERRUPTED  continues from",
                 "  epoch 3, chunk 7, sample 12",
                 "training: checkpoint [bold]saved[/bold]",
-                "training ━━━━━━━╺━━━━ 60% ETA 1 h 06 min",
+                "training ━━━━━━━━━━╺━━━━━━ 60% ETA 1h06m",
                 "  602/1000 steps  0.1/s  loss 0.03851",
                 "  lr 0.001  epoch 3  images/s 101.2",
             ],
@@ -110,7 +110,7 @@ def test_the_bar_goes_when_its_stage_ends(monkeypatch: pytest.MonkeyPatch) -> No
     finish(reporter)
     assert [line for line in terminal.screen() if line][-2:] == [
         "training: checkpoint [bold]saved[/bold]",
-        "training: done in 3 min 05 s",
+        "training: done in 3m05s",
     ]
 
 
@@ -141,9 +141,9 @@ def test_a_pipe_gets_plain_lines_at_the_interval() -> None:
     assert pipe.getvalue().splitlines() == [
         "run standard-12345678",
         "training         RESUME  INTERRUPTED       continues from epoch 3, chunk 7, sample 12",
-        "training  60%  602/1000 steps  0.1/s  ETA 1 h 06 min  loss 0.03851  lr 0.001  epoch 3  images/s 101.2",
+        "training  60%  602/1000 steps  0.1/s  ETA 1h06m  loss 0.03851  lr 0.001  epoch 3  images/s 101.2",
         "training: checkpoint [bold]saved[/bold]",
-        "training: done in 3 min 05 s",
+        "training: done in 3m05s",
     ]
 
 

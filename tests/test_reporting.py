@@ -93,10 +93,10 @@ def test_a_throttle_lets_one_through_an_interval(clock: FakeClock) -> None:
         (Event(Kind.INFO, "", {"text": "saved"}), "saved"),
         (Event(Kind.WARNING, "training", {"text": "low"}), "training: warning: low"),
         (Event(Kind.METRICS, "training", {"step": 5, "loss": 0.0385123}), "training: step 5  loss 0.03851"),
-        (Event(Kind.STAGE_FINISHED, "training", {"duration_seconds": 185.0}), "training: done in 3 min 05 s"),
+        (Event(Kind.STAGE_FINISHED, "training", {"duration_seconds": 185.0}), "training: done in 3m05s"),
         (Event(Kind.STAGE_FAILED, "training", {"error": "NaN"}), "training: failed: NaN"),
         (Event(Kind.INTERRUPTED, "training", {"signal": 15, "where": "stopped"}), "training: stopped"),
-        (Event(Kind.RUN_FINISHED, "", {"duration_seconds": 0.5, "targets": []}), "run done in 0.5 s"),
+        (Event(Kind.RUN_FINISHED, "", {"duration_seconds": 0.5, "targets": []}), "run done in 0.5s"),
     ],
 )  # fmt: skip
 def test_each_event_has_its_words(event: Event, text: str) -> None:
@@ -117,7 +117,7 @@ def test_a_progress_line_has_share_amount_rate_rest_and_figures(clock: FakeClock
     wording = Wording(clock)
     assert wording.text(progress(10)) == "training  10%  10/100 steps"
     clock.now += 4
-    expected = "training  20%  20/100 steps  2.5/s  ETA 32 s  loss 0.03851  epoch 3"
+    expected = "training  20%  20/100 steps  2.5/s  ETA 32s  loss 0.03851  epoch 3"
     assert wording.text(progress(20, loss=0.038512, epoch=3)) == expected
 
 
@@ -155,6 +155,15 @@ def test_progress_is_logged_once_a_second(event_log: EventLog, clock: FakeClock,
     events = lines_of(tmp_path / "logs" / "events.jsonl")
     assert [event["data"]["done"] for event in events if event["kind"] == "progress"] == [0, 4, 8, 12, 16, 20, 24, 28]
     assert len(events) == 8 + 30
+
+
+def test_the_first_progress_of_each_stage_is_logged(event_log: EventLog, tmp_path: Path) -> None:
+    """A stage that begins right after another is seen to have begun."""
+    for stage in ("training", "evaluation"):
+        event_log.emit(Event(Kind.STAGE_STARTED, stage, {"action": "run"}))
+        event_log.emit(Event(Kind.PROGRESS, stage, {"done": 0, "total": 1, "unit": "images"}))
+    kinds = [event["kind"] for event in lines_of(tmp_path / "logs" / "events.jsonl")]
+    assert kinds == ["stage_started", "progress"] * 2
 
 
 def test_half_a_line_of_a_killed_run_is_closed(tmp_path: Path, told: list[str]) -> None:
@@ -215,6 +224,6 @@ def test_the_log_file_is_plain_text(tmp_path: Path, clock: FakeClock, told: list
     texts = [line.split("  ", 1)[1] for line in path.read_text().splitlines()]
     assert texts == [
         "training  0%  0/100 steps",
-        "training  5%  5/100 steps  1/s  ETA 1 min 35 s",
+        "training  5%  5/100 steps  1/s  ETA 1m35s",
         "training: step 10  loss 0.25",
     ]

@@ -69,8 +69,8 @@ def test_a_table_without_rows_is_empty() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0.0 s"), (0.34, "0.3 s"), (9.94, "9.9 s"), (42.4, "42 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"),
-     (3599.7, "1 h 00 min"), (90000, "25 h 00 min")],
+    [(0, "0.0s"), (0.34, "0.3s"), (9.94, "9.9s"), (42.4, "42s"), (59.6, "1m00s"), (185, "3m05s"),
+     (3599.7, "1h00m"), (90000, "25h00m")],
 )  # fmt: skip
 def test_durations_in_words(seconds: float, words: str) -> None:
     """A time span is told as precisely as one cares."""

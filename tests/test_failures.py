@@ -1,0 +1,153 @@
+"""How what goes wrong is told, and with which code it ends."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+import toy_command_line
+import typer
+from toy_command_line import Call, actions
+
+from pipeline import errors
+from pipeline.errors import (
+    IntegrityError,
+    Interrupted,
+    ResourceExhausted,
+    StageFailed,
+    TargetsMissed,
+    UsageError,
+    WorkspaceLocked,
+)
+from pipeline.failures import understand
+
+call = toy_command_line.call
+
+
+_TABLE: list[tuple[BaseException, int]] = [
+    (StageFailed("x"), 1),
+    (UsageError("x"), 2),
+    (typer.BadParameter("x"), 2),
+    (TargetsMissed("x"), 3),
+    (IntegrityError("x"), 4),
+    (WorkspaceLocked("x"), 5),
+    (ResourceExhausted("x"), 6),
+    (MemoryError(), 6),
+    (OSError(errno.ENOSPC, "no space"), 6),
+    (OSError(errno.EDQUOT, "no quota"), 6),
+    (OSError(errno.EROFS, "read-only"), 6),
+    (Interrupted(15), 75),
+    (Interrupted(2), 130),
+    (KeyboardInterrupt(), 130),
+    (typer.Abort(), 130),
+    (OSError(errno.EIO, "I/O error"), 101),
+    (ZeroDivisionError("x"), 101),
+    (SystemExit(1), 101),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), _TABLE, ids=repr)
+def test_every_exception_has_a_sentence_and_a_code(error: BaseException, code: int) -> None:
+    """Nothing ends without words."""
+    failure = understand(error, ["run"])
+    assert failure.exit_code == code
+    assert failure.text().startswith(f"error: {failure.message}")
+    assert failure.document()["exit_code"] == code
+
+
+def test_every_error_class_is_in_the_table_above() -> None:
+    """A new class of error gets a row."""
+    classes = {
+        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.PipelineError)
+    }
+    assert classes - {errors.PipelineError} <= {type(error) for error, _ in _TABLE}
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "command"),
+    [
+        ("/usr/bin/pipeline", ["run"], "pipeline run"),
+        ("/x/pipeline/__main__.py", ["run", "--profile", "quick"], "python -m pipeline run --profile quick"),
+        ("pipeline", ["run", "--force-data", "--set", "a.b=c d", "--force_all"], "pipeline run --set 'a.b=c d'"),
+    ],
+)
+def test_a_stopped_run_tells_the_command_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, program: str, words: list[str], command: str
+) -> None:
+    """The same command line, to be copied; without --force, and it says so."""
+    monkeypatch.setattr(sys, "argv", [program])
+    failure = understand(Interrupted(15, where="step 7"), words)
+    assert failure.message == "stopped by SIGTERM at step 7"
+    has_force = any("force" in word for word in words)
+    note = " (without --force, which would start from zero again)" if has_force else ""
+    assert failure.hint == f"to go on from there, run: {command}{note}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stats", "no such command 'stats'. Did you mean 'status'?"),
+        ("config shwo", "Did you mean 'show'?"),
+        ("run --forse-all", "no such option: --forse-all (Possible options: --force-all"),
+        ("run extra", "unexpected extra argument"),
+        ("run --on-code-change maybe", "'--on-code-change'"),
+        ("reset", "missing argument"),
+        ("reset dat --yes", "there is no stage 'dat'; did you mean 'data'?"),
+        ("plan --until totl", "there is no stage 'totl'; did you mean 'total'?"),
+        ("plan --profile larg", "there is no profile 'larg'; did you mean 'large'?"),
+        ("plan --professional", "there is no profile 'professional'"),
+        ("plan --professional --profile small", "--professional and --profile small contradict each other"),
+        ("plan --epochs 3", "this pipeline has no setting for --epochs"),
+        ("plan --force-train", "this pipeline has no stage for --force-train"),
+        ("plan --dataset-size 0", "numbers.count = 0 (--dataset-size): must be a whole number, at least 1"),
+        ("plan --device gpu", 'runtime.device = "gpu" (--device): must be one of "auto", "cpu", "cuda"'),
+        ("plan --set numbers.cuont=3", "did you mean 'numbers.count'?"),
+        ("plan --config absent.toml", "absent.toml cannot be read"),
+    ],
+)
+def test_what_cannot_be_understood_ends_with_2_and_a_hint(call: Call, tmp_path: Path, words: str, said: str) -> None:
+    """The same sentence for people on stderr and for programs on stdout; nothing is touched."""
+    ended = call(words, code=2)
+    assert ended.out == ""
+    assert said in ended.err
+    assert "\nhint: " in ended.err
+    assert "Traceback" not in ended.err
+    error = call(words, "--json", code=2).document["error"]
+    assert error.keys() == {"kind", "message", "hint", "exit_code"}
+    assert (error["kind"], error["exit_code"]) == ("UsageError", 2)
+    assert said in error["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        ("stage", 1, "the total cannot be added up\nhint: try smaller numbers"),
+        ("memory", 6, "out of memory"),
+        ("disk", 6, "total.json: No space left on device"),
+        ("denied", 6, "total.json: Permission denied"),
+        ("bug", 101, "internal error: KeyError: 'oops'"),
+    ],
+)
+def test_a_failure_ends_with_a_sentence_and_its_code(
+    call: Call, monkeypatch: pytest.MonkeyPatch, failure: str, code: int, said: str
+) -> None:
+    """No traceback without --debug, wherever --debug stands; what was finished is kept."""
+    monkeypatch.setenv("TOY_FAILURE", failure)
+    ended = call("run", code=code)
+    assert f"error: {said}" in ended.err
+    assert "Traceback" not in ended.err
+    for words in ("--debug run", "run --debug"):
+        assert "Traceback" in call(words, code=code).err
+    assert call("run --json", code=code).document["error"]["exit_code"] == code
+    monkeypatch.delenv("TOY_FAILURE")
+    assert actions(call("run --json")) == {"numbers": "skip", "squares": "skip", "cubes": "skip", "total": "run"}
+
+
+def test_a_bug_is_told_with_the_command_that_shows_where(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line is the same, with --debug."""
+    monkeypatch.setenv("TOY_FAILURE", "bug")
+    ended = call("run --set 'squares.label=two words'", code=101)
+    assert "run: pipeline --debug run --set 'squares.label=two words'\n" in ended.err

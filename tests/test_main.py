@@ -1,0 +1,211 @@
+"""The program as a process: signals, pipes, closed streams, and two at once."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAM = (sys.executable, "-m", "pipeline")
+RUN = "run --set numbers.count=6"
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the processes find in their environment."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    folder = str(Path(__file__).parent)
+    return {**os.environ, "PYTHONPATH": folder, "PIPELINE_PIPELINE": "toy_pipeline:PIPELINE", "TERM": "xterm"}
+
+
+@pytest.fixture
+def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Start]:
+    """Start command lines in an empty folder; none outlives its test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_process(words: str, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*PROGRAM, *shlex.split(words)],
+            cwd=tmp_path,
+            env={**environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start_process
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A named pipe at which the toy pipeline waits after its first number."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for a process and return its code, stdout and stderr."""
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def data_set(folder: Path) -> dict[str, bytes]:
+    """Return all files that the toy stages made, less the records, which tell times."""
+    return {
+        path.name: path.read_bytes()
+        for path in (*folder.glob("datasets/*/*"), *folder.glob("results/*/*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_stops_at_a_safe_point_and_the_told_command_goes_on(
+    start: Start, fifo: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """What was done stays done, and the end is that of a run that was never stopped."""
+    process = start(RUN + " --force-data", TOY_PAUSE=str(fifo))
+    with fifo.open("w"):  # opens when the stage waits, so that the signal comes in its midst
+        process.send_signal(number)
+    ended, out, err = end(process)
+    assert (ended, out) == (code, "")
+    assert "stopping at the next safe point" in err
+    assert f"error: stopped by {number.name} at number 1 of 6\n" in err
+    told = re.search(r"hint: to go on from there, run: python -m pipeline (.*) \(without --force", err)
+    assert told
+    assert "interrupted  continues from number 1 of 6" in end(start("status --set numbers.count=6"))[1]
+    ended, _, err = end(start(told[1]))
+    assert ended == 0
+    assert "numbers  RESUME  INTERRUPTED" in err
+    stopped = data_set(tmp_path)
+    assert end(start(RUN + " --workspace undisturbed"))[0] == 0
+    assert stopped == data_set(tmp_path / "undisturbed")
+
+
+def test_a_second_ctrl_c_leaves_at_once(start: Start, fifo: Path) -> None:
+    """The process does not wait for its stage; what is on disk is whole."""
+    process = start(RUN, TOY_PAUSE=str(fifo))
+    with fifo.open("w"):
+        process.send_signal(signal.SIGINT)
+        # The second one must not melt into the first: a signal that is pending already is delivered once.
+        while _is_pending(process.pid, signal.SIGINT):
+            pass
+        process.send_signal(signal.SIGINT)
+        assert end(process)[0] == 130
+    assert end(start(RUN))[0] == 0
+
+
+def _is_pending(pid: int, number: int) -> bool:
+    masks = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def test_a_second_run_ends_at_once_and_names_the_first(start: Start, fifo: Path) -> None:
+    """Reading commands work meanwhile; what would write is refused with 5; a dead owner never blocks."""
+    first = start(RUN, TOY_PAUSE=str(fifo))
+    with fifo.open("w"):
+        for words in (RUN, "reset all --yes", "progress reset --yes --set numbers.count=6"):
+            ended, out, err = end(start(words))
+            assert (ended, out) == (5, "")
+            assert f"process {first.pid} on " in err
+        assert end(start("status --set numbers.count=6"))[0] == 0
+        assert end(start("progress show --set numbers.count=6"))[0] == 0
+        first.kill()
+    end(first)
+    assert end(start(RUN))[0] == 0
+
+
+def test_a_refused_run_leaves_the_logs_alone(start: Start, fifo: Path, tmp_path: Path) -> None:
+    """What is in the event log comes from the run that works there."""
+    first = start(RUN, TOY_PAUSE=str(fifo))
+    with fifo.open("w"):
+        before = (tmp_path / "logs" / "events.jsonl").read_bytes()
+        assert end(start(RUN))[0] == 5
+        assert (tmp_path / "logs" / "events.jsonl").read_bytes() == before
+        first.kill()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("config schema | head -n 1", 0, ""),
+        ("config show > /dev/full", 6, "No space left on device"),
+        ("config show >&-", 0, ""),
+        ("run --until data 2>&-", 0, ""),
+        ("run --until data >&- 2>&- <&-", 0, ""),
+    ],
+)
+def test_streams_may_be_closed_or_full(
+    tmp_path: Path, environment: dict[str, str], command: str, code: int, said: str
+) -> None:
+    """A reader that has gone is no error, a full disk is one, and neither shows a traceback."""
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shlex.join(PROGRAM)} {command}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stderr
+    assert said or done.stderr.count("error") == 0
+
+
+def test_letters_that_a_stream_lacks_are_no_error(start: Start) -> None:
+    """Bars are drawn with what there is."""
+    end(start("run --quiet --until data"))
+    ended, out, _ = end(start("progress show", PYTHONIOENCODING="ascii"))
+    assert (ended, "????" in out) == (0, True)
+
+
+def test_a_terminal_is_asked_before_a_reset(tmp_path: Path, environment: dict[str, str]) -> None:
+    """On a terminal reset says what would go and how much, and goes by the answer."""
+    subprocess.run([*PROGRAM, "run", "--quiet"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    for answer, is_there in (("n", True), ("y", False)):
+        master, slave = pty.openpty()
+        os.write(master, f"{answer}\n".encode())
+        done = subprocess.run(
+            [*PROGRAM, "reset", "data"],
+            cwd=tmp_path,
+            env=environment,
+            stdin=slave,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        os.close(slave)
+        os.close(master)
+        assert re.search(r"datasets/numbers-\w{8}\nnumbers .*\nRemove \d\.\d kB in 5 files\?", done.stderr)
+        assert bool(list(tmp_path.glob("datasets/*"))) is is_there
+        assert done.stdout.startswith("nothing was removed\n" if is_there else "removed ")
+
+
+def test_a_run_on_a_terminal_ends_with_its_lines(tmp_path: Path, environment: dict[str, str]) -> None:
+    """On a real terminal decisions and results are told as in a pipe."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "run"], cwd=tmp_path, env=environment, stdin=slave, stdout=slave, stderr=slave
+    )
+    assert process.wait(timeout=60) == 0
+    os.close(slave)
+    text = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert re.search(r"numbers +RUN +NEVER_RAN", text)
+    assert "results: results/small-" in text
