@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import StageFailed
@@ -64,7 +65,9 @@ def _start(task: Callable[[Any], Any]) -> _Worker[Any]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(task, theirs), daemon=True)
-    # A child inherits the mask: signals to the group never reach it, not even while it is starting.
+    # A child inherits the mask: signals to the group never reach it, not even while it is starting. Python's resource
+    # tracker comes first, because its own start, otherwise part of `process.start`, takes them out of the mask again.
+    ensure_running()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         process.start()
