@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fakes import RecordingReporter
+from tiny_task import tiny_stage
+
 from pipeline.errors import Interrupted
 from pipeline.events import Event, Kind
 from pipeline.interrupts import StopFlag
 from pipeline.stage import StageContext, StageResult
 from stages.training.checkpoints import METADATA_NAME, open_store
 from stages.training.config import TrainingConfig
-from tiny_task import tiny_stage
 
 
 class KilledError(BaseException):
@@ -23,7 +24,7 @@ class KilledError(BaseException):
 
 @dataclass(frozen=True)
 class Ending:
-    """All that a finished training leaves, but for times: every byte of its last checkpoint, weights, figures, steps."""
+    """All that a finished training leaves, but for times: each byte of its last checkpoint, weights, figures, steps."""
 
     state: dict[str, bytes]
     weights: bytes

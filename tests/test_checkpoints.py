@@ -1,0 +1,214 @@
+"""The checkpoint store: whole or not considered, ordered by step, rotated with care."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import files
+from pipeline.errors import IntegrityError
+from pipeline.sealed import load_sealed, save_sealed
+from stages.training.checkpoints import METADATA_NAME, CheckpointStore, TrainingFacts
+
+_CONTENTS = {"model.safetensors": b"weights", "optimizer.safetensors": b"moments", "trainer_state.json": b"{}"}
+
+
+class _Store(CheckpointStore):
+    """A store that remembers its warnings."""
+
+    def __init__(self, folder: Path, *, keep: int = 3, config_hash: str = "a" * 32) -> None:
+        self.warnings: list[str] = []
+        super().__init__(folder, keep=keep, config_hash=config_hash, inputs_digest="b" * 32, warn=self.warnings.append)
+
+
+def _save(store: CheckpointStore, step: int, *, is_best: bool = False, contents: dict[str, bytes] = _CONTENTS) -> Path:
+    facts = TrainingFacts(
+        global_step=step,
+        total_steps=100,
+        epoch=0,
+        chunk_id=1,
+        offset=2,
+        loss=0.03851,
+        is_best=is_best,
+        is_final=False,
+        config={"epochs": 1},
+        environment={"torch": "2"},
+    )
+    return store.save(contents.items(), facts).path
+
+
+def _steps(store: CheckpointStore) -> list[int]:
+    return [checkpoint.metadata.global_step for checkpoint in store.checkpoints()]
+
+
+def test_name_tells_step_loss_and_time(tmp_path: Path) -> None:
+    """People can read a checkpoint's name, and its metadata says the same and more."""
+    path = _save(_Store(tmp_path), 552, is_best=True)
+    assert re.fullmatch(r"checkpoint-step000552-loss0\.0385-\d{8}_\d{6}", path.name)
+    metadata = json.loads((path / METADATA_NAME).read_text())
+    expected = {"global_step": 552, "epoch": 0, "loss": 0.03851, "is_best": True}
+    assert {name: metadata[name] for name in expected} == expected
+    assert metadata["config"] == {"epochs": 1}
+    assert metadata["files"]["model.safetensors"]["size"] == 7
+    assert {path.name for path in path.iterdir()} == {*_CONTENTS, METADATA_NAME}
+
+
+def test_newest_is_by_step_not_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes backwards changes names, never the order."""
+    store = _Store(tmp_path)
+    for step, moment in ((1, 2e9), (2, 1e9), (3, 1.5e9)):
+        monkeypatch.setattr("time.time", lambda moment=moment: moment)
+        _save(store, step)
+    assert _steps(store) == [1, 2, 3]
+    found = store.newest()
+    assert found is not None
+    assert found[0].metadata.global_step == 3
+    assert found[1] == _CONTENTS
+
+
+def test_two_of_the_same_step_and_second_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart that saves at the step that it resumed from overwrites nothing, and the later one counts."""
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    _save(_Store(tmp_path), 5)
+    store = _Store(tmp_path)
+    store.newest()
+    _save(store, 5, contents={**_CONTENTS, "model.safetensors": b"later"})
+    assert _steps(store) == [5, 5]
+    found = store.newest()
+    assert found is not None
+    assert found[1]["model.safetensors"] == b"later"
+
+
+def test_rotation_keeps_the_last_and_the_best(tmp_path: Path) -> None:
+    """Of many checkpoints the newest N are left, and the last that was the best."""
+    store = _Store(tmp_path, keep=2)
+    for step in range(1, 8):
+        _save(store, step, is_best=step in (1, 3))
+    assert _steps(store) == [3, 6, 7]
+
+
+def test_rotation_spares_what_was_resumed_from(tmp_path: Path) -> None:
+    """The checkpoint that proved to be loadable stays until the process ends."""
+    _save(_Store(tmp_path, keep=1), 1)
+    store = _Store(tmp_path, keep=1)
+    store.newest()
+    for step in (2, 3, 4):
+        _save(store, step)
+    assert _steps(store) == [1, 4]
+    _save(_Store(tmp_path, keep=1), 5)
+    assert _steps(store) == [5]
+
+
+def test_rotation_comes_after_the_new_one_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save that fails removes nothing and leaves nothing half-done."""
+    store = _Store(tmp_path, keep=1)
+    _save(store, 1)
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(files, "fsync_folder", fail)
+        _save(store, 2)
+    assert [path.name[:21] for path in tmp_path.iterdir()] == ["checkpoint-step000001"]
+
+
+def test_names_of_others_are_never_touched(tmp_path: Path) -> None:
+    """Rotation and discard remove checkpoints, and only these."""
+    store = _Store(tmp_path, keep=1)
+    (tmp_path / "checkpoint-step000001-mine").mkdir()
+    (tmp_path / "notes.txt").write_text("keep me")
+    for step in (1, 2):
+        _save(store, step)
+    files.set_aside(_save(store, 3))
+    store.discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-step000001-mine", "notes.txt"]
+
+
+def test_discard_removes_an_empty_folder(tmp_path: Path) -> None:
+    """Where nothing else is, nothing is left."""
+    store = _Store(tmp_path / "run")
+    _save(store, 1)
+    store.discard()
+    assert not (tmp_path / "run").exists()
+    store.discard()
+
+
+@pytest.mark.parametrize("name", [*_CONTENTS, METADATA_NAME])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied", "removed"])
+def test_any_damage_is_found_and_the_older_one_used(tmp_path: Path, name: str, damage: str) -> None:
+    """What does not verify is set aside, naming the file; only a removed optimizer state leaves usable weights."""
+    store = _Store(tmp_path)
+    _save(store, 1)
+    hurt = _save(store, 2)
+    content = bytearray((hurt / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "removed":
+        (hurt / name).unlink()
+    else:
+        (hurt / name).write_bytes({"flipped": bytes(content), "truncated": bytes(content[:-1]), "emptied": b""}[damage])
+    found = store.newest()
+    assert found is not None
+    assert found[0].metadata.global_step == 1
+    assert any(str(hurt.name) in text for text in store.warnings)
+    is_left = (damage, name) == ("removed", "optimizer.safetensors")
+    assert hurt.exists() == is_left
+    assert hurt.with_name(f"{hurt.name}.corrupt-0").exists() != is_left
+
+
+def test_mere_weights_are_accepted_where_there_is_nothing_else(tmp_path: Path) -> None:
+    """Without any whole checkpoint the newest weights are used, and it is said what that means."""
+    store = _Store(tmp_path)
+    weights = {name: data for name, data in _CONTENTS.items() if name != "optimizer.safetensors"}
+    _save(store, 1, contents=weights)
+    _save(store, 2, contents=weights)
+    found = store.newest()
+    assert found is not None
+    assert (found[0].metadata.global_step, found[0].has_optimizer) == (2, False)
+    assert "fresh optimizer" in store.warnings[-1]
+
+
+def test_nothing_usable_is_nothing(tmp_path: Path) -> None:
+    """With no checkpoint at all, or none that verifies, there is none."""
+    store = _Store(tmp_path)
+    assert store.newest() is None
+    (_save(store, 1) / "model.safetensors").write_bytes(b"?")
+    assert store.newest() is None
+    assert len(store.warnings) == 1
+
+
+def test_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    """A checkpoint that somebody copied here is neither used nor rotated nor set aside."""
+    foreign = _save(_Store(tmp_path, config_hash="c" * 32), 9)
+    store = _Store(tmp_path, keep=1)
+    assert store.newest() is None
+    assert "other settings" in store.warnings[0]
+    _save(store, 1)
+    _save(store, 2)
+    assert foreign.is_dir()
+    assert _steps(store) == [2]
+
+
+def test_checkpoint_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    """An unknown schema is no damage: nothing is set aside, and the version is named."""
+    store = _Store(tmp_path)
+    path = _save(store, 1) / METADATA_NAME
+    save_sealed(path, {**load_sealed(path), "schema_version": 2})
+    with pytest.raises(IntegrityError, match="schema version 2; this program knows 1"):
+        store.newest()
+    assert path.exists()
+
+
+def test_completeness_needs_no_reading(tmp_path: Path) -> None:
+    """`is_complete` looks at names and sizes; content is verified when it is read."""
+    store = _Store(tmp_path)
+    path = _save(store, 1)
+    (path / "model.safetensors").write_bytes(b"WEIGHTS")
+    assert store.checkpoints()[0].is_complete
+    with pytest.raises(IntegrityError, match=r"model\.safetensors was altered"):
+        store.checkpoints()[0].read()
+    (path / "model.safetensors").write_bytes(b"short")
+    assert not store.checkpoints()[0].is_complete

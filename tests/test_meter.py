@@ -1,0 +1,40 @@
+"""The loss meter: means since the mini-epoch began, exact also when they were half saved."""
+
+from __future__ import annotations
+
+import torch
+
+from stages.training.meter import TOTAL, LossMeter
+from stages.training.state import TrainState
+
+
+def _add(meter: LossMeter, value: float) -> None:
+    terms = {"box": torch.tensor(value), "class": torch.tensor(2 * value)}
+    meter.add(terms, total=torch.tensor(3 * value))
+
+
+def test_means_since_the_restart() -> None:
+    """Each term and the total; just after a restart those of before, so that a checkpoint there has a loss."""
+    meter = LossMeter(torch.device("cpu"))
+    assert meter.means() == {}
+    _add(meter, 1.0)
+    _add(meter, 2.0)
+    assert meter.means() == {"box": 1.5, "class": 3.0, TOTAL: 4.5}
+    meter.restart()
+    assert meter.means()[TOTAL] == 4.5
+    _add(meter, 7.0)
+    assert meter.means()[TOTAL] == 21.0
+
+
+def test_half_a_mean_goes_on_exactly() -> None:
+    """Sums that went through a file end with the same bits, and the names in the same order."""
+    whole, half, again = (LossMeter(torch.device("cpu")) for _ in range(3))
+    values = [0.1, 1 / 3, 2e-7, 5.5]
+    for value in values:
+        _add(whole, value)
+    for value in values[:2]:
+        _add(half, value)
+    TrainState({"losses": again}).load(dict(TrainState({"losses": half}).files()))
+    for value in values[2:]:
+        _add(again, value)
+    assert list(again.means().items()) == list(whole.means().items())

@@ -1,0 +1,91 @@
+"""Telemetry: what is told while training runs, and how rarely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from fakes import RecordingReporter
+from tiny_task import tiny_stage
+
+from pipeline.events import Kind
+from stages.chunks.reader import Batch, Position
+from stages.training.progress import TrainingProgressTracker
+from stages.training.telemetry import Telemetry
+
+_BATCH = Batch(0, {}, np.arange(16), (), Position(0))
+
+
+class _Clock:
+    """Time that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _start(root: Path, *, total_steps: int) -> tuple[Telemetry, RecordingReporter, _Clock, TrainingProgressTracker]:
+    reporter, clock = RecordingReporter(), _Clock()
+    _, context = tiny_stage(root, reporter=reporter)
+    tracker = TrainingProgressTracker(root / "training_progress.json", seed=0)
+    telemetry = Telemetry(context, tracker, total_steps=total_steps, clock=clock)
+    telemetry.start()
+    return telemetry, reporter, clock, tracker
+
+
+def test_progress_has_rate_position_and_time_left(tmp_path: Path) -> None:
+    """A step of 16 images every eighth of a second: 128 images/s, and 12.25 s for the other 98 steps."""
+    telemetry, reporter, clock, tracker = _start(tmp_path, total_steps=100)
+    for step in range(1, 11):
+        tracker.update(global_step=step, epoch=0, chunk_id=2, offset=step * 16, samples_in_batch=16, chunk_size=500)
+        clock.now += 0.125
+        telemetry.after_step(_BATCH, step=step, figures=lambda: {"loss": 0.5, "lr": 0.1})
+    shown = reporter.of(Kind.PROGRESS)
+    assert [event["done"] for event in shown] == [2, 4, 6, 8, 10]
+    clock.now = 103.0
+    telemetry.after_save()
+    clock.now = 104.0
+    telemetry.after_step(_BATCH, step=11, figures=lambda: {"loss": 0.5, "lr": 0.1})
+    last = reporter.of(Kind.PROGRESS)[-1]
+    assert (last["done"], last["total"], last["unit"]) == (11, 100, "steps")
+    assert (last["figures"]["epoch"], last["figures"]["chunk"], last["figures"]["sample"]) == (0, 2, 160)
+    assert last["figures"]["checkpoint_age_seconds"] == 1.0
+    first = shown[0]["figures"]
+    assert first["images_per_second"] == 128.0
+    assert first["eta_seconds"] == 12
+
+
+def test_figures_are_read_only_when_they_are_shown(tmp_path: Path) -> None:
+    """Reading a loss makes the host wait for the device: it is done for a point of a curve, not for each step."""
+    telemetry, reporter, _, _ = _start(tmp_path, total_steps=5000)
+    num_reads = 0
+
+    def read() -> dict[str, float]:
+        nonlocal num_reads
+        num_reads += 1
+        return {"loss": 1.0}
+
+    for step in range(1, 101):
+        telemetry.after_step(_BATCH, step=step, figures=read)
+    assert num_reads == 10
+    assert [data["step"] for data in reporter.of(Kind.METRICS)] == list(range(10, 101, 10))
+
+
+def test_live_copy_is_written_every_second_and_at_saves(tmp_path: Path) -> None:
+    """People see where training is, without an fsync for each step."""
+    telemetry, _, clock, tracker = _start(tmp_path, total_steps=100)
+    copies = []
+    for step in range(1, 31):
+        tracker.update(global_step=step, epoch=0, chunk_id=0, offset=step, samples_in_batch=1, chunk_size=500)
+        clock.now += 0.125
+        telemetry.after_step(_BATCH, step=step, figures=dict)
+        other = TrainingProgressTracker(tracker.path, seed=0)
+        other.load()
+        copies.append(other.global_step)
+    assert sorted(set(copies)) == [0, 8, 16, 24]
+    tracker.update(global_step=31, epoch=0, chunk_id=0, offset=31, samples_in_batch=1, chunk_size=500)
+    telemetry.after_save()
+    other.load()
+    assert other.global_step == 31
