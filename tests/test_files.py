@@ -115,3 +115,24 @@ def test_sweep_removes_only_temporaries(tmp_path: Path) -> None:
     (tmp_path / f"{files.TEMPORARY_PREFIX}456-folder" / "inner").write_bytes(b"torn")
     assert files.sweep_temporaries(tmp_path) == 2
     assert sorted(path for path in tmp_path.rglob("*")) == [tmp_path / "a", kept]
+
+
+def test_order_of_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are durable before the name points to them, and the name is durable before the call returns."""
+    operations: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def record_fsync(descriptor: int) -> None:
+        operations.append("fsync folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "fsync file")
+        fsync(descriptor)
+
+    def record_replace(self: Path, target: Path) -> Path:
+        operations.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "replace", record_replace)
+    files.write_bytes(tmp_path / "file.bin", b"1")
+    assert operations == ["fsync file", "replace", "fsync folder"]
+    files.write_folder(tmp_path / "folder", lambda folder: files.write_bytes(folder / "a", b"1"))
+    assert operations[-3:] == ["fsync file", "fsync folder", "fsync folder"]

@@ -238,7 +238,10 @@ def test_damage_that_cannot_be_mended_runs_the_stage_again(toy: _Toy, content: s
     toy.run()
     path = toy.file("left.json")
     path.unlink() if content is None else path.write_text(content)
-    assert _did(toy.run()) == _ALL_SKIPPED | {"left": (Action.RUN, Reason.ARTIFACT_DAMAGED)}
+    did = toy.run()
+    assert _did(did) == _ALL_SKIPPED | {"left": (Action.RUN, Reason.ARTIFACT_DAMAGED)}
+    words = {None: "is missing", "": "has 0 bytes instead of 9"}.get(content, "its digest does not match")
+    assert words in did["left"].decision.detail
     assert path.read_text() == "[1, 2, 3]"
 
 
