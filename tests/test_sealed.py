@@ -46,7 +46,7 @@ def test_what_we_never_write_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
-    """A repeated key is found although the last one fits the digest: programs differ in which of the two they believe."""
+    """A repeated key is found although the last one fits the digest: readers differ in which one they believe."""
     path = tmp_path / "x.json"
     save_sealed(path, {"a": 1})
     path.write_text(path.read_text().replace('"a": 1', '"a": 2, "a": 1'))
