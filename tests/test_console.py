@@ -13,7 +13,7 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.interrupts import StopFlag
 
 DECISION = {"action": "resume", "reason": "INTERRUPTED", "detail": "continues from epoch 3, chunk 7, sample 12"}
-FIGURES = {"loss": 0.038512, "lr": 0.001, "epoch": 3, "images/s": 101.23}
+FIGURES = {"loss": 0.5, "lr": 0.001, "epoch": 3, "images/s": 101.23}
 
 
 class FakeClock:
@@ -73,7 +73,7 @@ def finish(reporter: Reporter) -> None:
                 "                                           sample 12",
                 "training: checkpoint [bold]saved[/bold]",
                 "training ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━ 60% ETA 1h06m",
-                "  602/1000 steps  0.1/s  loss 0.03851  lr 0.001  epoch 3  images/s 101.2",
+                "  602/1000 steps  0.1/s  loss 0.5  lr 0.001  epoch 3  images/s 101.2",
             ],
         ),
         (
@@ -85,7 +85,7 @@ def finish(reporter: Reporter) -> None:
                 "  epoch 3, chunk 7, sample 12",
                 "training: checkpoint [bold]saved[/bold]",
                 "training ━━━━━━━━━━╺━━━━━━ 60% ETA 1h06m",
-                "  602/1000 steps  0.1/s  loss 0.03851",
+                "  602/1000 steps  0.1/s  loss 0.5",
                 "  lr 0.001  epoch 3  images/s 101.2",
             ],
         ),
@@ -141,7 +141,7 @@ def test_a_pipe_gets_plain_lines_at_the_interval() -> None:
     assert pipe.getvalue().splitlines() == [
         "run standard-12345678",
         "training         RESUME  INTERRUPTED       continues from epoch 3, chunk 7, sample 12",
-        "training  60%  602/1000 steps  0.1/s  ETA 1h06m  loss 0.03851  lr 0.001  epoch 3  images/s 101.2",
+        "training  60%  602/1000 steps  0.1/s  ETA 1h06m  loss 0.5  lr 0.001  epoch 3  images/s 101.2",
         "training: checkpoint [bold]saved[/bold]",
         "training: done in 3m05s",
     ]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 from toy_pipeline import PIPELINE
 
+from pipeline.config import StageConfig
 from pipeline.errors import UsageError
 from pipeline.profiles import (
     FILE_NAME,
@@ -22,6 +25,15 @@ from pipeline.profiles import (
     resolve,
 )
 from pipeline.settings_schema import settings_schema
+
+
+class NeedyConfig(StageConfig):
+    """A config with a setting that has no default."""
+
+    name: str = Field(description="how it is called")
+
+
+NEEDY = replace(PIPELINE, configs={"needy": NeedyConfig})
 
 
 def settle(
@@ -307,7 +319,13 @@ def test_the_schema_knows_every_setting() -> None:
 
 
 def test_the_schema_tells_bounds_and_lets_values_be_left_out() -> None:
-    """Editors complain of what `run` would refuse, and of nothing that it takes."""
-    shared = settings_schema(PIPELINE)["$defs"]
-    assert shared["NumbersConfig"]["properties"]["count"]["minimum"] == 1
-    assert all("required" not in schema for schema in shared.values())
+    """Editors complain of what `run` would refuse, and of nothing that a file may leave to a profile."""
+    assert settings_schema(PIPELINE)["$defs"]["NumbersConfig"]["properties"]["count"]["minimum"] == 1
+    assert "required" not in settings_schema(NEEDY)["$defs"]["NeedyConfig"]
+
+
+def test_a_value_that_nobody_gave_is_named() -> None:
+    """A config may insist on being told."""
+    with pytest.raises(UsageError) as caught:
+        resolve(NEEDY, profile="small", config_file=None, environment={}, assignments=["needy.x=1"], flags={})
+    assert "needy.name is missing: it must be text; how it is called" in caught.value.message

@@ -74,6 +74,18 @@ def test_another_unit_starts_another_pace(clock: FakeClock) -> None:
     assert pace.rate == 0.0
 
 
+def test_a_step_back_starts_another_pace(clock: FakeClock) -> None:
+    """After a rollback the rest is not told from steps that no longer count."""
+    pace = Pace(clock)
+    pace.update(done=0, total=100, unit="steps")
+    clock.now += 1
+    pace.update(done=50, total=100, unit="steps")
+    pace.update(done=40, total=100, unit="steps")
+    clock.now += 1
+    pace.update(done=44, total=100, unit="steps")
+    assert pace.rate == 4.0
+
+
 def test_a_throttle_lets_one_through_an_interval(clock: FakeClock) -> None:
     """The first is due at once, the next when the interval is over."""
     throttle = Throttle(5, clock)
