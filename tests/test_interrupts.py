@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,11 +28,15 @@ with stop_on_signals() as stop:
 """
 
 
-def _start(*arguments: str) -> subprocess.Popen[str]:
-    worker = subprocess.Popen([sys.executable, "-c", _WORKER, *arguments], stdout=subprocess.PIPE, text=True)
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
-    return worker
+@contextmanager
+def _start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", _WORKER, *arguments], stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+            yield worker
+        finally:
+            worker.kill()  # does nothing to a worker that has ended, as it should
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -50,7 +56,7 @@ def test_second_interrupt_leaves_at_once() -> None:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "stopping\n"
         worker.send_signal(signal.SIGINT)
-        assert worker.wait() == 130
+        assert worker.wait(timeout=60) == 130
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
