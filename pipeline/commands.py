@@ -37,6 +37,7 @@ from pipeline.reset import Removal
 from pipeline.session import Session, find_definition, open_session
 from pipeline.tables import counted, duration, size, table, wrapped
 
+_LISTED_SINGLY = 3  # so many files of one folder are named, more are counted
 # Shows a person what would go and asks whether it may; the text is made for a width in characters.
 Ask = Callable[[Callable[[int], str], str], bool]
 
@@ -219,15 +220,22 @@ def _times_text(outcomes: Sequence[StageOutcome], *, width: int) -> str:
 
 
 def _removals_text(session: Session, removals: Sequence[Removal], *, width: int) -> str:
-    rows = [
-        (
-            each.stage or "no stage",
-            counted(each.num_files, "file"),
-            size(each.num_bytes),
-            session.workspace.relative(each.path),
-        )
-        for each in removals
-    ]
+    """Return what would go; a folder of many files is one row: a data set may have thousands of chunks."""
+    groups: dict[tuple[str, Path], list[Removal]] = {}
+    for removal in removals:
+        groups.setdefault((removal.stage, removal.path.parent), []).append(removal)
+    rows: list[tuple[str, str, str, str]] = []
+    for (stage, folder), group in groups.items():
+        parts = [[each] for each in group] if len(group) <= _LISTED_SINGLY else [group]
+        rows += [
+            (
+                stage or "no stage",
+                counted(sum(each.num_files for each in part), "file"),
+                size(sum(each.num_bytes for each in part)),
+                session.workspace.relative(part[0].path if len(part) == 1 else folder / "*"),
+            )
+            for part in parts
+        ]
     return table(rows, width=width)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.decide import Action, Decision, Reason
 from pipeline.orchestrator import Orchestrator, StagePlan
 from pipeline.records import StageRecord, Target
+from pipeline.reporting import figures
 from pipeline.stage import ProgressReport
 from pipeline.tables import bar, counted, duration, size, table, wrapped
 from pipeline.validation import Validation
@@ -138,8 +139,11 @@ def progress_text(report: ProgressReport, *, width: int) -> str:
         )
         for row in report.rows
     ]
-    summary = "  ".join(f"{name} {shown(value)}" for name, value in report.summary.items())
-    lines = [wrapped(report.title, width=width), wrapped(summary, width=width), table(rows, width=width)]
+    lines = [
+        wrapped(report.title, width=width),
+        wrapped(figures(report.summary), width=width),
+        table(rows, width=width),
+    ]
     return "\n".join(filter(None, lines))
 
 

@@ -104,19 +104,21 @@ class Wording:
         """Take in how far the stage is and return it in words."""
         done, total, unit = data["done"], data["total"], data["unit"]
         self._pace.update(done=done, total=total, unit=unit)
-        rate, remaining = self._pace.rate, self._pace.remaining_seconds
+        told = dict(data.get("figures", {}))
+        # A stage may know better than its pace so far, e.g. of the validation still to come.
+        rate, remaining = self._pace.rate, told.pop("eta_seconds", self._pace.remaining_seconds)
         return ProgressWords(
             share=f"{100 * done // total}%" if total else "",
             amount=f"{done}/{total} {unit}",
             rate=f"{rate:.3g}/s" if rate else "",
             remaining=f"ETA {duration(remaining)}" if remaining is not None else "",
-            figures=figures(data.get("figures", {})),
+            figures=figures(told),
         )
 
 
 def figures(values: Mapping[str, Any]) -> str:
-    """Return names and values, e.g. "loss 0.0385  lr 0.001"."""
-    return "  ".join(f"{name} {_figure(value)}" for name, value in values.items())
+    """Return names and values as people write them, e.g. "loss 0.0385  images/s 101.2  checkpoint age 12s"."""
+    return "  ".join(_figure(name, value) for name, value in values.items())
 
 
 _SENTENCES: dict[Kind, Callable[[Mapping[str, Any]], str]] = {
@@ -240,5 +242,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _figure(name: str, value: Any) -> str:
+    words = name.replace("_per_second", "/s").replace("_", " ")
+    if isinstance(value, int | float) and name.endswith("_seconds"):
+        return f"{words.removesuffix(' seconds')} {duration(value)}"
+    return f"{words} {value:.4g}" if isinstance(value, float) else f"{words} {value}"

@@ -230,6 +230,8 @@ def test_reset_of_a_named_run_leaves_other_runs(call: Call, tmp_path: Path) -> N
     """With an option that says which run is meant, only that one goes."""
     call("run --quiet")
     call("run --quiet --profile large")
+    asked = call("reset data --profile large", code=2).err
+    assert re.search(r"^numbers +9 files +\d+ B +datasets/numbers-\w{8}/\*$", asked, re.MULTILINE)
     call("reset data --yes --profile large")
     assert len(list(tmp_path.glob("datasets/*/*"))) == 4
     assert actions(call("plan --json"))["numbers"] == "skip"

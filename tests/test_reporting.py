@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.events import Event, Kind
-from pipeline.reporting import EventLog, LogFile, Pace, Throttle, Wording, as_json
+from pipeline.reporting import EventLog, LogFile, Pace, Throttle, Wording, as_json, figures
 
 
 class FakeClock:
@@ -131,6 +131,17 @@ def test_a_progress_line_has_share_amount_rate_rest_and_figures(clock: FakeClock
     clock.now += 4
     expected = "training  20%  20/100 steps  2.5/s  ETA 32s  loss 0.03851  epoch 3"
     assert wording.text(progress(20, loss=0.038512, epoch=3)) == expected
+
+
+def test_figures_are_worded() -> None:
+    """Names of fields become words, seconds become time spans; whatever a stage tells can be shown."""
+    values = {"images_per_second": 101.23, "checkpoint_age_seconds": 75, "data_set": "real", "loss": float("nan")}
+    assert figures(values) == "images/s 101.2  checkpoint age 1m15s  data set real  loss nan"
+
+
+def test_a_stage_may_know_better_how_long_it_takes(clock: FakeClock) -> None:
+    """Its own estimate stands in the place of the one from the pace."""
+    assert Wording(clock).text(progress(10, eta_seconds=125.0)) == "training  10%  10/100 steps  ETA 2m05s"
 
 
 def test_decisions_stand_in_columns() -> None:
