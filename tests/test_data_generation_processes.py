@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import ResourceExhausted, StageFailed
@@ -36,6 +41,12 @@ def _signals(_: int) -> set[int]:
 def _touch(path: Path) -> Path:
     path.touch()
     return path
+
+
+def block(path: Path) -> None:
+    """Say that work has begun, and never end."""
+    path.touch()
+    threading.Event().wait()
 
 
 def test_everything_is_done_once_by_several_processes() -> None:
@@ -83,3 +94,27 @@ def test_signals_to_the_group_do_not_reach_workers() -> None:
     (blocked,) = map_in_processes(_signals, [0], num_workers=1, stop=StopFlag())
     assert {signal.SIGINT, signal.SIGTERM} <= blocked
     assert _signals(0) == before
+
+
+def test_no_worker_outlives_its_parent_not_even_at_work(tmp_path: Path) -> None:
+    """When the parent alone is killed, its workers leave by themselves, in the middle of what they do."""
+    code = f"""
+from pathlib import Path
+from pipeline.interrupts import StopFlag
+from stages.data_generation.processes import map_in_processes
+from test_data_generation_processes import block
+list(map_in_processes(block, [Path({str(tmp_path)!r}) / name for name in "ab"], num_workers=2, stop=StopFlag()))
+"""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(here.parent)))}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True) as parent:
+        while len(list(tmp_path.iterdir())) < 2 and parent.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                parent.wait(timeout=0.001)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for process in alive:
+        process.kill()
+    assert len(children) >= 2
+    assert alive == []
