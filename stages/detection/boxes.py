@@ -8,14 +8,12 @@ from torch import Tensor
 
 def corners_of(sizes: Tensor) -> Tensor:
     """Turn [..., 4] xywh into corners."""
-    start, extent = sizes.split(2, dim=-1)
-    return torch.cat([start, start + extent], dim=-1)
+    return torch.cat([sizes[..., :2], sizes[..., :2] + sizes[..., 2:]], dim=-1)
 
 
 def sizes_of(corners: Tensor) -> Tensor:
     """Turn [..., 4] corners into xywh."""
-    start, end = corners.split(2, dim=-1)
-    return torch.cat([start, end - start], dim=-1)
+    return torch.cat([corners[..., :2], corners[..., 2:] - corners[..., :2]], dim=-1)
 
 
 def areas_of(corners: Tensor) -> Tensor:

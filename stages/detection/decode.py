@@ -31,10 +31,11 @@ def detections(output: Output, *, grid: Grid, height: int, width: int, config: D
 
     Equal scores keep the order of cells and classes, on every device.
     """
-    num_classes = output.logits.shape[-1]
+    num_classes = output.classes.shape[-1]
     limit = torch.tensor([width, height] * 2, device=grid.centres.device)
-    corners = torch.minimum(decoded(output.raw.float(), grid).clamp(min=0), limit)
-    scores, order = output.logits.float().sigmoid().flatten(1).sort(dim=1, descending=True, stable=True)
+    corners = torch.minimum(decoded(output.sides.float(), grid).clamp(min=0), limit)
+    scores = output.classes.float().softmax(dim=-1) * output.quality.float().sigmoid()[..., None]
+    scores, order = scores.flatten(1).sort(dim=1, descending=True, stable=True)
     scores, order = scores[:, :_NUM_CANDIDATES], order[:, :_NUM_CANDIDATES]
     corners = corners.gather(1, (order // num_classes)[..., None].expand(-1, -1, 4))
     labels = order % num_classes

@@ -38,8 +38,8 @@ def _level(height: int, width: int, *, level: int, num_levels: int, device: torc
     return Grid(centres, strides, torch.tensor([nearest, farthest], device=device).expand(len(centres), 2))
 
 
-def decoded(raw: Tensor, grid: Grid) -> Tensor:
-    """Turn raw predictions [B, A, 4], logarithms of the distances to the four sides in strides, into corners."""
+def decoded(sides: Tensor, grid: Grid) -> Tensor:
+    """Turn [B, A, 4], logarithms of the distances to the four sides in strides, into corners."""
     # exp(6) strides is 3,200 pixels at the finest level: only a diverging model meets this bound.
-    distances = raw.clamp(max=6.0).exp() * grid.strides[:, None]
+    distances = sides.clamp(max=6.0).exp() * grid.strides[:, None]
     return torch.cat([grid.centres - distances[..., :2], grid.centres + distances[..., 2:]], dim=-1)

@@ -1,4 +1,4 @@
-"""What the detector is trained to make small: a class term that expects the box's quality, and a box term."""
+"""What the detector is trained to make small: one term for the class, one for the quality, one for the box."""
 
 from __future__ import annotations
 
@@ -16,23 +16,34 @@ from stages.detection.targets import assigned
 def detection_losses(
     output: Output, corners: Tensor, labels: Tensor, *, grid: Grid, config: DetectionConfig
 ) -> dict[str, Tensor]:
-    """Return the weighted terms `class` and `box`, float32 scalars, for true boxes [B, M, 4] with labels [B, M]."""
-    targets = assigned(corners, labels, grid=grid, centre_radius=config.centre_radius)
-    iou, generalised_iou = overlaps_of(decoded(output.raw.float(), grid), targets.corners)
-    logits = output.logits.float()
-    is_class = targets.labels[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-    quality = (iou.detach() * targets.is_positive)[..., None] * is_class
-    share = 1 / targets.is_positive.sum().clamp(min=1)
-    class_term = varifocal(logits, quality, alpha=config.negative_weight, gamma=config.focus).sum()
-    box_term = ((1 - generalised_iou) * targets.is_positive).sum()
-    return {"class": config.class_weight * share * class_term, "box": config.box_weight * share * box_term}
+    """Return the weighted terms, float32 scalars, for true boxes [B, M, 4] with labels [B, M]: sums over the cells.
 
-
-def varifocal(logits: Tensor, quality: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Return the loss of each logit whose score should be `quality`, 0 for "not there".
-
-    Zhang et al., "VarifocalNet", 2021, equation 2: binary cross-entropy, weighted by the quality itself where there
-    is something, and by alpha * score^gamma elsewhere.
+    All are divided by the number of cells that learn an object. Only those count for `class` (cross-entropy) and
+    `box` (1 - GIoU); `quality` teaches every cell the IoU of its box, which is 0 where there is no object.
     """
-    weight = torch.where(quality > 0, quality, alpha * logits.detach().sigmoid() ** gamma)
+    targets = assigned(corners, labels, grid=grid, centre_radius=config.centre_radius)
+    iou, generalised_iou = overlaps_of(decoded(output.sides.float(), grid), targets.corners)
+    quality = iou.detach() * targets.is_positive
+    terms = {
+        "class": config.class_weight * cross_entropy(output.classes.float(), targets.labels) * targets.is_positive,
+        "quality": config.quality_weight * focal(output.quality.float(), quality, focus=config.focus),
+        "box": config.box_weight * (1 - generalised_iou) * targets.is_positive,
+    }
+    num_positive = targets.is_positive.sum().clamp(min=1)
+    return {name: term.sum() / num_positive for name, term in terms.items()}
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return [B, A] for logits [B, A, C]; written out, because torch's own has no deterministic form on CUDA."""
+    is_label = labels[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+    return -(logits.log_softmax(dim=-1) * is_label).sum(dim=-1)
+
+
+def focal(logits: Tensor, quality: Tensor, *, focus: float) -> Tensor:
+    """Return the binary cross-entropy of each logit with its quality, less where an empty cell is known to be empty.
+
+    The weight of empty cells, score^focus, is that of varifocal loss (Zhang et al., "VarifocalNet", 2021, equation 2).
+    Theirs for objects, the quality, is left out: it held back what was learned of objects in the first steps.
+    """
+    weight = torch.where(quality > 0, 1.0, logits.detach().sigmoid() ** focus)
     return weight * functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")

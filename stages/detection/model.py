@@ -13,16 +13,23 @@ from torch.nn import functional
 from stages.detection.config import DetectionConfig
 
 _BODIES = {"resnet18": (torchvision.models.resnet18, 1), "resnet50": (torchvision.models.resnet50, 4)}
-# Scores begin at 0.01, so that the many empty cells do not swamp the first steps: Lin et al., "Focal Loss for Dense
+# Qualities begin at 0.01, so that the many empty cells do not swamp the first steps: Lin et al., "Focal Loss for Dense
 # Object Detection", 2017, section 4.1.
-_FIRST_SCORE = 0.01
+_FIRST_QUALITY = 0.01
 
 
 class Output(NamedTuple):
-    """What the network says of each of its A cells: class logits [B, A, C], raw distances [B, A, 4]."""
+    """What the network says of each of its A cells.
 
-    logits: Tensor
-    raw: Tensor
+    Attributes:
+        classes: [B, A, C] logits of the classes, of which one holds if there is an object.
+        quality: [B, A] logit of the IoU that the box will have, 0 where there is no object.
+        sides: [B, A, 4] logarithms of the distances to the box's sides, in strides.
+    """
+
+    classes: Tensor
+    quality: Tensor
+    sides: Tensor
 
 
 class Body(nn.Module):
@@ -65,18 +72,18 @@ class Pyramid(nn.Module):
 
 
 class Head(nn.Module):
-    """Two short towers over one map: what is there, and how far its sides are."""
+    """Two short towers over one map: which class, and how good a box with which sides."""
 
     def __init__(self, *, channels: int, num_convs: int, num_classes: int) -> None:
         super().__init__()
-        self.classes = _tower(channels, num_convs=num_convs, num_outputs=num_classes)
-        self.sides = _tower(channels, num_convs=num_convs, num_outputs=4)
-        nn.init.constant_(self.classes[-1].bias, -math.log((1 - _FIRST_SCORE) / _FIRST_SCORE))
+        first_logit = math.log(_FIRST_QUALITY / (1 - _FIRST_QUALITY))
+        self.classes = _tower(channels, num_convs=num_convs, biases=[0.0] * num_classes)
+        self.box = _tower(channels, num_convs=num_convs, biases=[first_logit, 0.0, 0.0, 0.0, 0.0])
 
     def forward(self, features: Tensor) -> Output:
         """Return the predictions for the cells of one map, row by row."""
-        logits, raw = (tower(features).permute(0, 2, 3, 1).flatten(1, 2) for tower in (self.classes, self.sides))
-        return Output(logits, raw)
+        classes, box = (tower(features).permute(0, 2, 3, 1).flatten(1, 2) for tower in (self.classes, self.box))
+        return Output(classes, box[..., 0], box[..., 1:])
 
 
 class Detector(nn.Module):
@@ -105,8 +112,8 @@ def _convolution(sources: int, channels: int) -> nn.Sequential:
     )
 
 
-def _tower(channels: int, *, num_convs: int, num_outputs: int) -> nn.Sequential:
-    last = nn.Conv2d(channels, num_outputs, 1)
+def _tower(channels: int, *, num_convs: int, biases: list[float]) -> nn.Sequential:
+    last = nn.Conv2d(channels, len(biases), 1)
     nn.init.normal_(last.weight, std=0.01)
-    nn.init.zeros_(last.bias)
+    last.bias = nn.Parameter(torch.tensor(biases))
     return nn.Sequential(*(_convolution(channels, channels) for _ in range(num_convs)), last)

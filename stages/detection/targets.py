@@ -25,11 +25,7 @@ def assigned(corners: Tensor, labels: Tensor, *, grid: Grid, centre_radius: floa
 
     A cell may learn an object when its centre lies in the box and within `centre_radius` strides of the box's centre
     (Tian et al., "FCOS: A Simple and Strong Anchor-Free Object Detector", 2020, section 3.1), and the object is of
-    the level's sizes.
-
-    Args:
-        corners: [B, M, 4] boxes, padded.
-        labels: [B, M], -1 where there is no object.
+    the level's sizes. The boxes are given as corners [B, M, 4], padded, their labels [B, M] with -1 for no object.
     """
     is_candidate = _is_near(corners, grid=grid, centre_radius=centre_radius) & (labels >= 0)[..., None]
     # Ranks, not areas: no two costs are equal, so the choice never depends on how argmin treats ties.

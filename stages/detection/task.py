@@ -41,7 +41,7 @@ class DetectionTask:
         return {"image": image.float() / 255, "boxes": sizes, "labels": arrays["labels"]}
 
     def losses(self, model: nn.Module, batch: Tensors) -> dict[str, Tensor]:
-        """Return the terms `class` and `box`."""
+        """Return the terms `class`, `quality` and `box`."""
         output = model(batch["image"])
         with torch.autocast(batch["image"].device.type, enabled=False):
             corners = corners_of(batch["boxes"])
