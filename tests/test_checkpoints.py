@@ -69,10 +69,12 @@ def test_newest_is_by_step_not_by_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert found[1] == _CONTENTS
 
 
-def test_two_of_the_same_step_and_second_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A restart that saves at the step that it resumed from overwrites nothing, and the later one counts."""
+@pytest.mark.parametrize("second", [0, 7200])
+def test_two_of_the_same_step_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: int) -> None:
+    """A restart that saves at the step that it resumed from overwrites nothing; the later one counts, not the clock."""
     monkeypatch.setattr("time.time", lambda: 1e9)
     _save(_Store(tmp_path), 5)
+    monkeypatch.setattr("time.time", lambda: 1e9 - second)
     store = _Store(tmp_path)
     store.newest()
     _save(store, 5, contents={**_CONTENTS, "model.safetensors": b"later"})

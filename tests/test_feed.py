@@ -44,7 +44,8 @@ class _DrawingReader:
 def test_iterators_that_draw_leave_no_trace() -> None:
     """Opened at the start, in the middle of an epoch or at its end, the next random number is the same."""
     rng = RngState()
-    drawn = []
+    rng.seed(0)
+    drawn = [float(torch.rand(1))]
     for position in (ResumePosition(0, -1, 0), ResumePosition(0, 0, 1), ResumePosition(1, -1, 0)):
         rng.seed(0)
         Feed(_DrawingReader, rng).next(position)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from fakes import RecordingReporter
-from resume import KilledError, run_interrupted, run_to_the_end
+from resume import KilledError, StepReporter, run_interrupted, run_to_the_end
 from tiny_task import TRAIN_COUNTS, TinyTask, TinyTaskConfig, tiny_config, tiny_stage
 
 from pipeline.errors import IntegrityError, Interrupted, StageFailed
@@ -84,7 +85,11 @@ def test_validation_is_done_exactly_once_wherever_it_is_interrupted(
     expected = run_to_the_end(tmp_path / "whole", config)
     stop = StopFlag()
 
+    num_predictions = 0
+
     def interrupt() -> None:
+        nonlocal num_predictions
+        num_predictions += 1
         if is_killed:
             raise KilledError
         stop.set(15)
@@ -94,6 +99,7 @@ def test_validation_is_done_exactly_once_wherever_it_is_interrupted(
     with pytest.raises((Interrupted, KilledError)):
         stage.execute(context)
     monkeypatch.undo()
+    assert num_predictions == 1, "a validation that is asked to stop does not go on to its end"
     found = run_to_the_end(tmp_path / "cut", config)
     assert found == expected
     assert [entry["global_step"] for entry in found.metrics["history"]] == [_STEPS_PER_EPOCH, 2 * _STEPS_PER_EPOCH]
@@ -193,6 +199,47 @@ def test_early_stop_delivers_the_best_weights(tmp_path: Path) -> None:
     _, context = tiny_stage(tmp_path, config)
     [checkpoint] = [item for item in open_store(context).checkpoints() if item.metadata.global_step == best]
     assert (checkpoint.path / "model.safetensors").read_bytes() == found.weights
+
+
+def test_mended_chunk_stays_left_out(tmp_path: Path) -> None:
+    """What was left out before an interruption is left out after it: the run has one set of samples to its end."""
+    config = tiny_config(max_skipped_fraction=0.5, epochs=2)
+    tiny_stage(tmp_path)
+    path = tmp_path / "datasets" / "tiny" / "train_00001.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    run_interrupted(tmp_path, config, stop_after=3)
+    path.write_bytes(content)
+    found = run_to_the_end(tmp_path, config)
+    assert found.metrics["skipped_samples"] == TRAIN_COUNTS[1]
+    assert found.metrics["samples"] == 2 * (sum(TRAIN_COUNTS) - TRAIN_COUNTS[1])
+
+
+def test_history_has_the_mean_of_each_mini_epoch(tmp_path: Path) -> None:
+    """An entry tells the mean of the losses of its own steps, interrupted or not, and where it ended."""
+    config = tiny_config(epochs=2)
+    stop = StopFlag()
+    reporter = StepReporter(stop=stop, stop_after=3)
+    stage, context = tiny_stage(tmp_path, config, reporter=reporter, stop=stop)
+    with pytest.raises(Interrupted):
+        stage.execute(context)
+    stage, context = tiny_stage(tmp_path, config, reporter=reporter)
+    history = stage.execute(context).metrics["history"]
+    losses = [data["loss"] for data in reporter.of(Kind.METRICS) if "loss" in data]
+    for entry, part in zip(history, (losses[:_STEPS_PER_EPOCH], losses[_STEPS_PER_EPOCH:]), strict=True):
+        assert entry["losses"]["total"] == pytest.approx(sum(part) / len(part), abs=1e-5)
+    assert [(entry["mini_epoch"], entry["epoch"], entry["global_step"]) for entry in history] == [(1, 0, 5), (2, 1, 10)]
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 0])
+def test_swa_takes_each_mini_epoch_once(tmp_path: Path, num_chunks: int) -> None:
+    """The delivered weights are the mean of as many models as there were mini-epochs."""
+    config = tiny_config(epochs=2, mini_epoch_chunks=num_chunks, averaging={"method": "swa", "swa_start": 0.0})
+    found = run_to_the_end(tmp_path, config)
+    average = safetensors.torch.load(found.state["swa.safetensors"])
+    assert int(average["n_averaged"]) == found.metrics["mini_epochs"] == {1: 6, 2: 4, 0: 2}[num_chunks]
+    weights = safetensors.torch.load(found.weights)
+    assert all(torch.equal(tensor, average[f"module.{name}"]) for name, tensor in weights.items())
 
 
 def test_missing_chunk_is_left_out_counted_and_listed(tmp_path: Path) -> None:
