@@ -88,12 +88,15 @@ def status(settings: SettingsOptions) -> Answer:
     targets = targets_of(each.record for each in plans if each.record and each.decision.action is Action.SKIP)
     document = {
         **head("status", session.workspace, orchestrator),
+        "running": session.workspace.owner,
         "stages": [plan_document(each) for each in plans],
         "targets": [target_document(target) for target in targets],
     }
 
     where = "" if session.workspace.root == Path.cwd() else f" in {session.workspace.root}"
     title = f"{orchestrator.run_name}{where}"
+    if session.workspace.owner:
+        title += f"; a run works here now: {session.workspace.owner}"
 
     def text(width: int) -> str:
         parts = [wrapped(title, width=width), states_text(plans, width=width), targets_text(targets, width=width)]

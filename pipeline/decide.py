@@ -96,6 +96,11 @@ def decide(seen: Observation) -> Decision:
     return Decision(seen.stage, action, reason, detail)
 
 
+def describe_code_changes(names: tuple[str, ...]) -> str:
+    """Return the warning for a stage that stays skipped although the code behind its result changed."""
+    return f"code changed since it ran: {_listed(names)}. `--on-code-change rerun` would run it again"
+
+
 def _first_match(seen: Observation) -> tuple[Action, Reason, str]:
     if seen.pending_upstream:
         names = ", ".join(seen.pending_upstream)

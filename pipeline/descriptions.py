@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.decide import Action, Decision, Reason
+from pipeline.decide import Action, Decision, Reason, describe_code_changes
 from pipeline.orchestrator import Orchestrator, StagePlan
 from pipeline.records import StageRecord, Target
 from pipeline.reporting import figures
@@ -167,8 +167,7 @@ def _state_detail(plan: StagePlan) -> str:
 def _code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
     return [
         wrapped(
-            f"warning: {each.decision.stage}: code changed since it ran ({', '.join(each.code_changes)}); "
-            "--on-code-change rerun would run it again",
+            f"warning: {each.decision.stage}: {describe_code_changes(each.code_changes)}",
             width=width,
             hanging="  ",
         )

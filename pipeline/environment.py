@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
-import socket
-from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "aggdraw", "faster-coco-eval", "pydantic")
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "aggdraw", "faster-coco-eval", "scipy", "pydantic")
 
 
 def describe_environment() -> dict[str, object]:
     """Return Python, platform, host, usable cores and package versions, without importing the packages."""
+    import platform  # only when something is recorded: a run that skips everything does without
+    import socket
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -29,6 +29,8 @@ def usable_cores() -> int:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

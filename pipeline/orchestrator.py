@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
-from pipeline.decide import Action, Decision, Observation, decide
+from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
 from pipeline.environment import describe_environment
-from pipeline.errors import Interrupted, PipelineError, StageFailed
+from pipeline.errors import Interrupted, StageFailed
 from pipeline.events import Event, Kind, Reporter
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.graph import ordered, up_to
@@ -192,17 +193,11 @@ class Orchestrator:
         code = self._code(stage)
         started, started_at = time.monotonic(), now()
         self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
-        try:
+        with self._telling_of_failure(stage):
             # A record means that the stage is whole: it goes before work begins and comes back when all is done.
             self.workspace.records.remove(self._record_path(context))
             result = self._work(stage, context, decision=decision, sight=sight)
             self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)
-        except Interrupted as interruption:
-            self._emit(Kind.INTERRUPTED, stage.name, signal=interruption.signal_number, where=interruption.message)
-            raise
-        except PipelineError as error:
-            self._emit(Kind.STAGE_FAILED, stage.name, error=error.message)
-            raise
         record = StageRecord(
             stage=stage.name,
             stage_version=stage.version,
@@ -226,6 +221,17 @@ class Orchestrator:
         self.workspace.records.drop_superseded(record)
         self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
         return record
+
+    @contextmanager
+    def _telling_of_failure(self, stage: Stage) -> Iterator[None]:
+        try:
+            yield
+        except Interrupted as interruption:
+            self._emit(Kind.INTERRUPTED, stage.name, signal=interruption.signal_number, where=interruption.message)
+            raise
+        except BaseException as error:  # told and raised again: the log of events must not just stop
+            self._emit(Kind.STAGE_FAILED, stage.name, error=f"{type(error).__name__}: {error}")
+            raise
 
     def _work(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageResult:
         if decision.action is Action.REPAIR and isinstance(stage, Repairable):
@@ -315,8 +321,7 @@ class Orchestrator:
 
     def _warn_of_changed_code(self, sight: Sight) -> None:
         if changed := sight.observation.changed_code:
-            text = f"code changed since this ran ({', '.join(changed[:3])}{', …' if len(changed) > 3 else ''})"
-            self._emit(Kind.WARNING, sight.observation.stage, text=f"{text}; --on-code-change rerun would run it again")
+            self._emit(Kind.WARNING, sight.observation.stage, text=describe_code_changes(changed))
 
     def _emit(self, kind: Kind, stage: str = "", **data: object) -> None:
         self._reporter.emit(Event(kind, stage, data))

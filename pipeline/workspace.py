@@ -6,15 +6,17 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import IntegrityError, WorkspaceLocked
 from pipeline.records import RecordStore
 
 LOCK_NAME = ".pipeline.lock"
+OWNER_NAME = ".pipeline.lock.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ class Workspace:
             raise IntegrityError(f"{relative!r} leads out of the workspace {self.root}", hint="it was not touched")
         return path
 
+    @property
+    def owner(self) -> str:
+        """Describe the process that works here now, for people; empty if there is none. Only the lock decides."""
+        known = _read_owner(self.root / OWNER_NAME)
+        is_here = known.get("host") == socket.gethostname()
+        return "" if not known or (is_here and not _is_alive(known["pid"])) else _describe(known)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run lock; raises WorkspaceLocked at once, naming the owner, when another process holds it.
@@ -73,13 +82,13 @@ class Workspace:
         from filelock import FileLock, Timeout  # not needed by `--help`, `plan` and `status`
 
         self.root.mkdir(parents=True, exist_ok=True)
-        owner = self.root / f"{LOCK_NAME}.json"
+        owner = self.root / OWNER_NAME
         lock = FileLock(self.root / LOCK_NAME, blocking=False)
         try:
             lock.acquire()
         except Timeout:
             raise WorkspaceLocked(
-                f"another run works in {self.root}: {_describe(owner)}",
+                f"another run works in {self.root}: {_describe(_read_owner(owner))}",
                 hint="wait for it to end, or give another folder with --workspace",
             ) from None
         try:
@@ -95,9 +104,25 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _describe(owner: Path) -> str:
+def _read_owner(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(owner.read_text())
-        return f"process {known['pid']} on {known['host']}, started {known['started_at']}"
+        known = json.loads(path.read_text())
+        return {"pid": int(known["pid"]), "host": str(known["host"]), "started_at": str(known["started_at"])}
     except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _describe(owner: Mapping[str, Any]) -> str:
+    if not owner:
         return "a process that has not yet said its name"
+    return f"process {owner['pid']} on {owner['host']}, started {owner['started_at']}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

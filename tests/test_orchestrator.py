@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import files
+from pipeline import files, orchestrator
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.decide import Action, Reason
 from pipeline.errors import Interrupted, StageFailed, UsageError, WorkspaceLocked
@@ -143,7 +143,9 @@ class _Toy:
     def close(self) -> None:
         pass
 
-    def configure(self, *, count: int = 3, start: int = 0, left: int = 1, right: int = 10) -> Orchestrator:
+    def configure(
+        self, *, count: int = 3, start: int = 0, left: int = 1, right: int = 10, reruns_on_code_change: bool = False
+    ) -> Orchestrator:
         self.numbers = Numbers(NumbersConfig(count=count, start=start))
         self.left = Add("left", AddConfig(amount=left))
         self.right = Add("right", AddConfig(amount=right))
@@ -157,9 +159,10 @@ class _Toy:
             runtime=RuntimeOptions(),
             reporter=self,
             stop=StopFlag(),
+            reruns_on_code_change=reruns_on_code_change,
         )
 
-    def run(self, *, forced: Sequence[str] = (), until: str | None = None, **config: int) -> dict[str, StageOutcome]:
+    def run(self, *, forced: Sequence[str] = (), until: str | None = None, **config: Any) -> dict[str, StageOutcome]:
         outcomes = self.configure(**config).run(forced=forced, until=until)
         return {outcome.decision.stage: outcome for outcome in outcomes}
 
@@ -247,10 +250,10 @@ def test_damage_that_cannot_be_mended_runs_the_stage_again(toy: _Toy, content: s
 
 def test_interrupted_stage_goes_on_where_it_was(toy: _Toy) -> None:
     """A stop leaves no record; the next run resumes and does only what is missing."""
-    orchestrator = toy.configure()
+    pipeline = toy.configure()
     toy.numbers.stops_after = 2
     with pytest.raises(Interrupted, match="number 2"):
-        orchestrator.run()
+        pipeline.run()
     assert toy.events[-1].kind is Kind.INTERRUPTED
     did = toy.run()
     assert _did(did)["numbers"] == (Action.RESUME, Reason.INTERRUPTED)
@@ -291,7 +294,7 @@ def test_plan_tells_what_run_does_and_touches_nothing(toy: _Toy) -> None:
 def test_record_goes_before_work_begins(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a stage works it has no record: a kill at any moment leaves it not whole."""
     toy.run()
-    orchestrator = toy.configure()
+    pipeline = toy.configure()
 
     def look(context: StageContext) -> StageResult:
         assert not list((context.workspace.checkpoints / "left").glob("*.json"))
@@ -299,14 +302,28 @@ def test_record_goes_before_work_begins(toy: _Toy, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(toy.left, "execute", look)
     with pytest.raises(StageFailed, match="on purpose"):
-        orchestrator.run(forced=["left"])
+        pipeline.run(forced=["left"])
     assert toy.events[-1].kind is Kind.STAGE_FAILED
     assert _did(toy.run())["left"][0] is Action.RUN
 
 
+def test_any_failure_is_in_the_log_of_events(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that dies of a bug or of memory leaves an event that says so, and no record."""
+    pipeline = toy.configure()
+
+    def fail(_context: StageContext) -> StageResult:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(toy.left, "execute", fail)
+    with pytest.raises(MemoryError):
+        pipeline.run()
+    assert toy.events[-1] == Event(Kind.STAGE_FAILED, "left", {"error": "MemoryError: no more"})
+    assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
+
+
 def test_inputs_edited_while_a_stage_runs_are_found(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage whose inputs changed under it fails and leaves no record."""
-    orchestrator = toy.configure()
+    pipeline = toy.configure()
     execute = toy.left.execute
 
     def meddle(context: StageContext) -> StageResult:
@@ -316,15 +333,35 @@ def test_inputs_edited_while_a_stage_runs_are_found(toy: _Toy, monkeypatch: pyte
 
     monkeypatch.setattr(toy.left, "execute", meddle)
     with pytest.raises(StageFailed, match=r"inputs of left changed while it ran: .*0\.txt"):
-        orchestrator.run()
+        pipeline.run()
     assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
+
+
+def test_changed_code_warns_or_runs_again(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that asks for it runs again when its code changed; the others stay skipped and name the function."""
+    digests = {"toys.{}": "first"}
+    monkeypatch.setattr(
+        orchestrator,
+        "code_digests",
+        lambda stage, **_: {name.format(stage.name): code for name, code in digests.items()},
+    )
+    toy.run()
+    digests["toys.{}"] = "edited"
+    did = toy.run()
+    assert _did(did) == _ALL_SKIPPED | {"sum": (Action.RUN, Reason.CODE_CHANGED)}
+    assert "toys.sum" in did["sum"].decision.detail
+    warned = [event for event in toy.events if event.kind is Kind.WARNING]
+    assert {event.stage for event in warned} == {"numbers", "left", "right"}
+    assert "toys.left" in next(event.data["text"] for event in warned if event.stage == "left")
+    assert {action for action, _ in _did(toy.run(reruns_on_code_change=True)).values()} == {Action.RUN}
+    assert _did(toy.run(reruns_on_code_change=True)) == _ALL_SKIPPED
 
 
 def test_only_one_run_at_a_time(toy: _Toy) -> None:
     """A run in a locked workspace fails before it touches anything."""
-    orchestrator = toy.configure()
+    pipeline = toy.configure()
     with toy.workspace.locked(), pytest.raises(WorkspaceLocked):
-        orchestrator.run()
+        pipeline.run()
     assert toy.events == []
 
 
@@ -351,13 +388,13 @@ def test_overwritten_results_take_their_record_along(toy: _Toy) -> None:
 
 def test_missing_external_files_are_told_before_any_work(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong path in the settings of the last stage stops the run before the first stage begins."""
-    orchestrator = toy.configure()
+    pipeline = toy.configure()
 
     def missing() -> dict[str, tuple[Path, ...]]:
         raise UsageError("there is no folder 'photos'")
 
     monkeypatch.setattr(toy.sum, "external_files", missing, raising=False)
-    for attempt in (orchestrator.run, orchestrator.plan):
+    for attempt in (pipeline.run, pipeline.plan):
         with pytest.raises(UsageError, match="photos"):
             attempt()
     assert toy.numbers.written == []
@@ -368,9 +405,9 @@ def test_changed_external_files_run_the_stage_again(toy: _Toy, tmp_path: Path) -
     photo = tmp_path / "photo.png"
 
     def run() -> dict[str, StageOutcome]:
-        orchestrator = toy.configure()
+        pipeline = toy.configure()
         toy.sum.external_files = lambda: {"photos": (photo,)}  # type: ignore[attr-defined]
-        return {outcome.decision.stage: outcome for outcome in orchestrator.run()}
+        return {outcome.decision.stage: outcome for outcome in pipeline.run()}
 
     photo.write_bytes(b"1")
     run()
@@ -383,12 +420,12 @@ def test_changed_external_files_run_the_stage_again(toy: _Toy, tmp_path: Path) -
 
 def test_validate_names_what_is_damaged(toy: _Toy) -> None:
     """Validation counts files and bytes and names each artifact that is not as recorded."""
-    orchestrator = toy.configure()
-    orchestrator.run()
-    good = {found.stage: found for found in orchestrator.validate(is_deep=True)}
+    pipeline = toy.configure()
+    pipeline.run()
+    good = {found.stage: found for found in pipeline.validate(is_deep=True)}
     assert (good["numbers"].num_files, good["numbers"].num_bytes, good["numbers"].problems) == (3, 3, ())
     toy.file("2.txt").unlink()
-    bad = {found.stage: found for found in orchestrator.validate(is_deep=False)}
+    bad = {found.stage: found for found in pipeline.validate(is_deep=False)}
     assert "2.txt is missing" in bad["numbers"].problems[0]
     assert bad["left"].problems == ()
 
@@ -396,10 +433,10 @@ def test_validate_names_what_is_damaged(toy: _Toy) -> None:
 def test_reset_takes_one_stage_with_its_record(toy: _Toy) -> None:
     """A reset names what goes with its size; after it that stage runs again and the others stay skipped."""
     toy.run()
-    orchestrator = toy.configure()
-    removals = orchestrator.removals(["numbers"], only_this_run=False)
+    pipeline = toy.configure()
+    removals = pipeline.removals(["numbers"], only_this_run=False)
     assert sum(removal.num_files for removal in removals) == 4  # three numbers and the record
-    orchestrator.reset(removals)
+    pipeline.reset(removals)
     assert _did(toy.run()) == _ALL_SKIPPED | {"numbers": (Action.RUN, Reason.NEVER_RAN)}
 
 
@@ -407,8 +444,8 @@ def test_reset_of_one_config_leaves_the_others(toy: _Toy) -> None:
     """A reset of the run that the settings name leaves the runs of other settings."""
     toy.run()
     toy.run(left=2)
-    orchestrator = toy.configure(left=2)
-    orchestrator.reset(orchestrator.removals(["left"], only_this_run=True))
+    pipeline = toy.configure(left=2)
+    pipeline.reset(pipeline.removals(["left"], only_this_run=True))
     assert _did(toy.run()) == _ALL_SKIPPED
     assert _did(toy.run(left=2))["left"][0] is Action.RUN
 
@@ -418,9 +455,9 @@ def test_reset_of_all_leaves_nothing(toy: _Toy) -> None:
     toy.run()
     toy.run(left=2)
     files.write_bytes(toy.workspace.results / "toy_results_1.json", b"{}")
-    orchestrator = toy.configure()
-    removals = orchestrator.removals([stage.name for stage in orchestrator.stages], only_this_run=False)
-    orchestrator.reset(removals)
+    pipeline = toy.configure()
+    removals = pipeline.removals([stage.name for stage in pipeline.stages], only_this_run=False)
+    pipeline.reset(removals)
     left = [path for path in toy.workspace.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     assert left == []
 

@@ -36,7 +36,9 @@ def test_second_run_is_told_who_works(workspace: Workspace) -> None:
     with _start_holder(workspace) as holder:
         with pytest.raises(WorkspaceLocked, match=rf"process {holder.pid} on \S+, started 20"), workspace.locked():
             pass
+        assert f"process {holder.pid}" in workspace.owner
         holder.communicate()
+    assert workspace.owner == ""
     with workspace.locked():
         pass
 
@@ -46,6 +48,7 @@ def test_lock_of_a_dead_owner_does_not_block(workspace: Workspace) -> None:
     with _start_holder(workspace) as holder:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
+    assert workspace.owner == ""
     with workspace.locked():
         pass
 
