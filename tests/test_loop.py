@@ -188,17 +188,27 @@ def test_lost_weights_are_written_again_without_training(tmp_path: Path, monkeyp
     assert run_to_the_end(tmp_path, tiny_config()) == expected
 
 
-def test_early_stop_delivers_the_best_weights(tmp_path: Path) -> None:
-    """After an early stop the weights are those of the best validation, not those of the end."""
-    config = tiny_config(early_stopping={"patience": 1, "min_delta": 0.9}, averaging={"method": "none"})
+@pytest.mark.parametrize("method", ["none", "ema"])
+@pytest.mark.parametrize("is_stopped_early", [False, True])
+def test_best_weights_are_delivered(tmp_path: Path, method: str, is_stopped_early: bool) -> None:
+    """After an early stop, and when asked for, the weights are those of the best validation, as they were validated."""
+    settings = {"early_stopping": {"patience": 1, "min_delta": 0.9}} if is_stopped_early else {"final_weights": "best"}
+    validation = {"metric": "score", "goal": "min"}  # which the first mini-epoch is best at, because it gets better
+    config = tiny_config(averaging={"method": method, "ema_decay": 0.5}, validation=validation, **settings)
     found = run_to_the_end(tmp_path, config)
-    assert found.metrics["is_stopped_early"]
-    assert found.metrics["steps"] == 2 * _STEPS_PER_EPOCH
+    assert found.metrics["is_stopped_early"] == is_stopped_early
+    assert found.metrics["steps"] == (2 if is_stopped_early else 3) * _STEPS_PER_EPOCH
     best = found.metrics["best"]["global_step"]
-    assert found.metrics["weights_step"] == best
-    _, context = tiny_stage(tmp_path, config)
+    assert found.metrics["weights_step"] == best == _STEPS_PER_EPOCH
+    short = tiny_config(averaging={"method": method, "ema_decay": 0.5}, validation=validation, **settings)
+    assert run_interrupted(tmp_path / "short", short, stop_after=6)
+    _, context = tiny_stage(tmp_path / "short", short)
     [checkpoint] = [item for item in open_store(context).checkpoints() if item.metadata.global_step == best]
-    assert (checkpoint.path / "model.safetensors").read_bytes() == found.weights
+    name, prefix = ("model", "") if method == "none" else ("ema", "module.")
+    expected = safetensors.torch.load(checkpoint.read()[f"{name}.safetensors"])
+    weights = safetensors.torch.load(found.weights)
+    assert weights.keys() == {key.removeprefix(prefix) for key in expected} - {"n_averaged"}
+    assert all(torch.equal(tensor, expected[f"{prefix}{key}"]) for key, tensor in weights.items())
 
 
 def test_mended_chunk_stays_left_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from stages.training.state import TrainState
 
 
 def _add(meter: LossMeter, value: float) -> None:
-    terms = {"box": torch.tensor(value), "class": torch.tensor(2 * value)}
+    terms = {"class": torch.tensor(2 * value), "box": torch.tensor(value)}
     meter.add(terms, total=torch.tensor(3 * value))
 
 

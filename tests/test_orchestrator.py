@@ -353,7 +353,10 @@ def test_changed_code_warns_or_runs_again(toy: _Toy, monkeypatch: pytest.MonkeyP
     warned = [event for event in toy.events if event.kind is Kind.WARNING]
     assert {event.stage for event in warned} == {"numbers", "left", "right"}
     assert "toys.left" in next(event.data["text"] for event in warned if event.stage == "left")
-    assert {action for action, _ in _did(toy.run(reruns_on_code_change=True)).values()} == {Action.RUN}
+    assert _did(toy.run(reruns_on_code_change=True)) == {
+        **dict.fromkeys(["numbers", "left", "right"], (Action.RUN, Reason.CODE_CHANGED)),
+        "sum": _UP_TO_DATE,
+    }
     assert _did(toy.run(reruns_on_code_change=True)) == _ALL_SKIPPED
 
 

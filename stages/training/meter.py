@@ -29,7 +29,7 @@ class LossMeter:
         """Return the mean of each term since the restart; just after it, those of before."""
         if not self._num_steps:
             return dict(self._last)
-        # Sorted, because a file gives the terms back in another order than the task did.
+        # Sorted, because safetensors gives the terms back in an order that differs from run to run.
         return {name: float(self._sums[name]) / self._num_steps for name in sorted(self._sums)}
 
     def restart(self) -> None:

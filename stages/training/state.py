@@ -77,9 +77,8 @@ class TrainState:
         state = dict(values[name])
         file_name = f"{name}.safetensors"
         if file_name in contents:
-            tensors = safetensors.torch.load(contents[file_name])
-            for key in sorted(tensors):  # the library's own order differs from run to run
-                _put(state, key.split(_SEPARATOR), tensors[key])
+            for key, tensor in safetensors.torch.load(contents[file_name]).items():
+                _put(state, key.split(_SEPARATOR), tensor)
         return state
 
 
