@@ -51,11 +51,13 @@ class StepReporter(RecordingReporter):
                 raise KilledError
 
 
-def run_interrupted(root: Path, config: TrainingConfig, *, stop_after: int = 0, kill_after: int = 0) -> bool:
+def run_interrupted(
+    root: Path, config: TrainingConfig, *, stop_after: int = 0, kill_after: int = 0, **runtime: Any
+) -> bool:
     """Train in the workspace `root` until the given step; return whether the training was interrupted there."""
     stop = StopFlag()
     reporter = StepReporter(stop=stop, stop_after=stop_after, kill_after=kill_after)
-    stage, context = tiny_stage(root, config, reporter=reporter, stop=stop, sample_log=True)
+    stage, context = tiny_stage(root, config, reporter=reporter, stop=stop, sample_log=True, **runtime)
     try:
         stage.execute(context)
     except (Interrupted, KilledError):
@@ -63,9 +65,9 @@ def run_interrupted(root: Path, config: TrainingConfig, *, stop_after: int = 0, 
     return False
 
 
-def run_to_the_end(root: Path, config: TrainingConfig) -> Ending:
+def run_to_the_end(root: Path, config: TrainingConfig, **runtime: Any) -> Ending:
     """Train in the workspace `root` to the end, from whatever is there."""
-    stage, context = tiny_stage(root, config, sample_log=True)
+    stage, context = tiny_stage(root, config, sample_log=True, **runtime)
     return ending(root, context, stage.execute(context))
 
 

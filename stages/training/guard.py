@@ -72,7 +72,9 @@ class Guard:
         """Check what is still unchecked, as must be done before anything is saved; raises BadStepError."""
         if not self._observed:
             return
+        # Emptied first: after an error these steps are undone and must not be looked at again.
         observed, self._observed = self._observed, []
+        # One transfer for all numbers of the window instead of two for each step.
         losses = torch.stack([item.loss.float() for item in observed]).tolist()
         norms = torch.stack([item.norm.float() for item in observed]).tolist()
         for item, loss, norm in zip(observed, losses, norms, strict=True):

@@ -56,6 +56,7 @@ class History:
         """Whether as many validations as early stopping allows brought nothing better."""
         if self._early_stopping is None or self.best is None:
             return False
+        # Computed anew from all entries, a few hundred at most, rather than kept: no state can disagree with them.
         reached, num_since = float("-inf"), 0
         for entry in self.entries:
             score = self._score(entry)

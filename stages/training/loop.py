@@ -29,6 +29,7 @@ def train(session: Session) -> None:
     """
     saver = Saver(session)
     while True:
+        # Both come before the look at the stop flag: whoever stops here finds all that was done in a checkpoint.
         is_validated = _is_validation_pending(session) and _finish_mini_epoch(session)
         if is_validated or saver.is_due() or session.context.stop.is_set:
             saver.save(is_final=_is_done(session))
@@ -37,6 +38,8 @@ def train(session: Session) -> None:
             return
         batch = session.feed.next(session.tracker.get_resume_position())
         if batch is None:
+            # Not an optimizer step, so no step is counted; back to the top, where the epoch's end may be a boundary
+            # that no batch has shown yet, because the chunks at the end of the epoch are missing.
             _commit_epoch(session)
             continue
         _step(session, batch)
@@ -61,6 +64,7 @@ def _finish_mini_epoch(session: Session) -> bool:
         figures = session.validator.run(session.learner.average.model, rng=session.rng, stop=session.context.stop)
     if figures is None:
         return False
+    # From here to the save nothing can fail half-way: history, mean and weights of this mini-epoch go together.
     session.meter.restart()
     position = session.tracker.get_resume_position()
     entry = Entry(
@@ -82,21 +86,23 @@ def _step(session: Session, batch: Batch) -> None:
     prepared = learner.batches.prepare(batch, epoch=batch.epoch)
     with learner.batches.autocast():
         terms = learner.task.losses(learner.model, prepared)
+    # One kernel for any number of terms, and one order of summation.
     loss = torch.stack(list(terms.values())).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     learner.scaler.unscale_(learner.optimizer)
-    gradients = [parameter.grad for parameter in learner.model.parameters() if parameter.grad is not None]
-    norm = get_total_norm(gradients)
+    norm = get_total_norm([parameter.grad for parameter in learner.parameters if parameter.grad is not None])
     step = session.tracker.global_step + 1
+    # Before clipping, which would turn one infinite gradient into NaN everywhere, and before the optimizer.
     session.guard.observe(loss=loss, norm=norm, step=step, sample_ids=batch.sample_ids.tolist())
     if session.config.gradient_clip_norm:
-        clip_grads_with_norm_(learner.model.parameters(), session.config.gradient_clip_norm, norm)
+        clip_grads_with_norm_(learner.parameters, session.config.gradient_clip_norm, norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.schedule.step()
     learner.average.after_step()
     session.meter.add(terms, total=loss)
+    # Last, when weights, schedule, averages and sums have all moved: the position never runs ahead of them.
     _commit_step(session, batch, step=step)
     session.telemetry.after_step(batch, step=step, figures=partial(_figures, session, terms, loss))
 
@@ -135,6 +141,7 @@ def _mini_epochs(session: Session) -> int:
 def _samples_of_segments(session: Session, batch: Batch) -> Sequence[int]:
     """Return how many samples of each segment are in the batch: all positions but those of left-out samples."""
     spans = [segment.span for segment in batch.segments]
+    # Nearly always; the other way costs a comparison for each sample.
     if sum(spans) == len(batch.sample_ids):
         return spans
     ranges = [session.train_chunks[segment.chunk_id].sample_ids for segment in batch.segments]

@@ -31,6 +31,7 @@ class MiniEpochs:
         before = position.epoch * self.per_epoch
         if position.chunk_id < 0:
             return before
+        # Missing chunks make the position jump over the end of a group; counting what lies before it still sees it.
         num_chunks = self._place(position) + (position.offset >= self._counts[position.chunk_id])
         return before + (self.per_epoch if num_chunks == len(self._counts) else num_chunks // self._group)
 

@@ -31,6 +31,7 @@ def deliver(session: Session) -> StageResult:
         weights, step = _weights_of(session, best), best.global_step
     else:
         weights, step = session.learner.average.model.state_dict(), session.tracker.global_step
+    # Into results/, so that pruning checkpoints can never break a finished run.
     path = session.context.results_folder / "model.safetensors"
     files.write_bytes(path, safetensors.torch.save(unshared(weights)))
     return StageResult(

@@ -89,6 +89,7 @@ class TrainingProgressTracker:
             samples_in_batch: how many samples of this chunk were trained.
             chunk_size: samples in the chunk; it is complete when `offset` reaches this.
         """
+        # Plain attribute writes, no validation: this runs after every step and takes about 2 microseconds.
         document = self._document
         if epoch != document.epoch:
             document.chunk_progress = {}

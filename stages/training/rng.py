@@ -23,7 +23,9 @@ class RngState:
     def state_dict(self) -> dict[str, Any]:
         """Return the states as tensors and numbers."""
         version, words, gauss = random.getstate()
+        # The legacy state is a tuple of five; its keys are uint32, which safetensors stores but torch hardly knows.
         name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+        # Asking for it would start CUDA, where nobody has yet.
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         return {
             "torch": torch.get_rng_state(),

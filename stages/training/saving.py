@@ -25,8 +25,10 @@ class Saver:
     def save(self, *, is_final: bool) -> None:
         """Write a checkpoint, unless the newest is of this very point; raises BadStepError before one that is bad."""
         session = self._session
+        # A stop right after a mini-epoch finds its checkpoint already made.
         if self._point() == self._saved:
             return
+        # A gradient can be finite and its step still overflow: both are looked at before good state is followed.
         session.guard.settle()
         session.guard.check_weights(session.learner.model)
         session.store.save(session.state.files(), self._facts(is_final=is_final))

@@ -61,6 +61,7 @@ def _build(optimizer: Optimizer, config: ScheduleConfig, *, total_steps: int) ->
 
 
 def _factor(step: int, config: ScheduleConfig, *, total_steps: int) -> float:
+    # Never 0 at step 0, where the first step would be lost.
     num_warmup = config.warmup * total_steps
     if step < num_warmup:
         return (step + 1) / (num_warmup + 1)

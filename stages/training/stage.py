@@ -52,6 +52,7 @@ class TrainingStage:
 
     def discard_partial_work(self, context: StageContext) -> None:
         """Remove the checkpoints and the live progress."""
+        # By name, not the whole folder: what somebody else put there stays.
         files.remove(context.state_folder / PROGRESS_NAME)
         open_store(context).discard()
 

@@ -114,5 +114,6 @@ def _put(state: dict[str, Any], keys: list[str], tensor: torch.Tensor) -> None:
     state[keys[-1]] = tensor
 
 
+# Sorted keys: the same state gives the same bytes, whether it was computed or loaded.
 def _encode(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

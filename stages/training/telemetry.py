@@ -60,10 +60,12 @@ class Telemetry:
         if step % self._points_every == 0:
             self.point(step, figures())
         now = self._clock()
+        # By the clock, not by steps: a step may take a millisecond or a minute.
         if now - self._shown_at >= _PROGRESS_SECONDS:
             self._show(now, step, figures())
         if now - self._copied_at >= _LIVE_COPY_SECONDS:
             self._tracker.save()
+            # The time after it: on a disk that takes a second to sync, half the time still belongs to training.
             self._copied_at = self._clock()
 
     def point(self, step: int, values: Mapping[str, float]) -> None:

@@ -47,6 +47,7 @@ class Validator:
         was_training = model.training
         model.eval()
         try:
+            # Not inference_mode: a tensor that a task caches in it could never be used in training again.
             with rng.preserved(), torch.no_grad():
                 figures = self._figures(model, stop)
         finally:
@@ -64,6 +65,7 @@ class Validator:
         reader = self._reader = self._reader or self._make_reader()
         reader.reset(Position(epoch=0))
         for batch in reader:
+            # A long validation must not use up the grace that a SIGTERM gives; it is done again after the resume.
             if stop.is_set:
                 return None
             prepared = self._batches.prepare(batch, epoch=None)

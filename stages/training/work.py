@@ -21,6 +21,7 @@ def run_training(context: StageContext, config: TrainingConfig, *, manifest_path
         StageFailed: a step is not finite, however often it is taken from the last good checkpoint.
         IntegrityError: too many samples are lost.
     """
+    # Outside of the session, which goes back with everything in it: this count must not.
     rollbacks = Rollbacks(config.guard.max_rollbacks)
     with numerics(is_deterministic=config.deterministic):
         while True:

@@ -1,0 +1,24 @@
+"""The switches of torch: set for a training, and put back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stages.training.determinism import numerics
+from stages.training.environment import usable_threads
+
+
+def _switches() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("is_deterministic", [True, False])
+def test_switches_are_set_and_put_back(is_deterministic: bool) -> None:
+    """Inside they are as asked for; afterwards, also after an error, as before."""
+    before = _switches()
+    with pytest.raises(KeyError), numerics(is_deterministic=is_deterministic):
+        assert _switches() == (is_deterministic, not is_deterministic)
+        assert torch.get_num_threads() == usable_threads()
+        raise KeyError
+    assert _switches() == before
