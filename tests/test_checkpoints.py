@@ -204,6 +204,16 @@ def test_checkpoint_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a/b", ""])
+def test_names_that_lead_elsewhere_are_no_checkpoint(tmp_path: Path, name: str) -> None:
+    """Metadata that name a file outside of the folder are set aside, and the file is not read."""
+    store = _Store(tmp_path)
+    path = _save(store, 1) / METADATA_NAME
+    save_sealed(path, {**load_sealed(path), "files": {name: {"size": 1, "xxh3": "0"}}})
+    assert store.newest() is None
+    assert "is no training checkpoint" in store.warnings[0]
+
+
 def test_completeness_needs_no_reading(tmp_path: Path) -> None:
     """`is_complete` looks at names and sizes; content is verified when it is read."""
     store = _Store(tmp_path)

@@ -71,6 +71,24 @@ def test_checkpoints_between_mini_epochs_are_due_by_steps(session: Session) -> N
     assert due == [False, True, False, True]
 
 
+def test_checkpoints_between_mini_epochs_are_due_by_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds after the last checkpoint, or after the start, the next one is due; making it starts the clock."""
+    _, context = tiny_stage(tmp_path, checkpoint_interval_seconds=10)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    now = 0.0
+    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+        monkeypatch.setattr(session.telemetry, "_clock", lambda: now)
+        session.telemetry.after_save()
+        saver, due = Saver(session), []
+        for step in range(1, 6):
+            _step(session, step)
+            now += 5.0
+            due.append(saver.is_due())
+            if due[-1]:
+                saver.save(is_final=False)
+    assert due == [False, True, False, True, False]
+
+
 def test_bad_step_is_found_before_it_is_saved(session: Session) -> None:
     """Weights that are not finite, and steps that were not yet looked at, raise instead of being saved."""
     saver = Saver(session)

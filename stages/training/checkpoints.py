@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pipeline import files
 from pipeline.errors import IntegrityError
@@ -74,7 +74,7 @@ class CheckpointMetadata(TrainingFacts):
     created_at: str
     config_hash: str
     inputs_digest: str
-    files: dict[str, StoredFile]
+    files: dict[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")], StoredFile]
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
     session = _build(context, config, manifest_path, store=store, device=device, precision=precision)
     if found:
         _continue(session, *found)
+        del found  # the bytes of a whole checkpoint, which would otherwise stay in memory to the end of the training
     if session.validator is None:
         context.warn("the data set has no validation split: no figures, no best checkpoint, no early stopping")
     # After the state is restored: files go on at its step.

@@ -65,7 +65,7 @@ class TrainState:
             for name, part in self._parts.items():
                 if name not in without:
                     part.load_state_dict(self._part_state(name, values["parts"], contents))
-        except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:  # RecursionError is one
             raise IntegrityError(
                 f"the checkpoint does not fit this program's model and settings: {error}",
                 hint="the code has changed since it was written; start from zero with `pipeline progress reset`",
