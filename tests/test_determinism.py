@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.training.determinism import numerics
-from stages.training.environment import usable_threads
+from stages.determinism import numerics, usable_threads
 
 
 def _switches() -> tuple[bool, bool]:
@@ -22,3 +21,11 @@ def test_switches_are_set_and_put_back(is_deterministic: bool) -> None:
         assert torch.get_num_threads() == usable_threads()
         raise KeyError
     assert _switches() == before
+
+
+def test_torch_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smaller of torch's own number, which heeds OMP_NUM_THREADS, and the usable cores is taken."""
+    monkeypatch.setattr("stages.determinism.usable_cores", lambda: 4)
+    for own, expected in ((1, 1), (32, 4)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda own=own: own)
+        assert usable_threads() == expected

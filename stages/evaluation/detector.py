@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from pipeline.environment import usable_cores
-from pipeline.errors import IntegrityError, StageFailed, UsageError
+from pipeline.errors import IntegrityError, StageFailed
 from pipeline.stage import StageContext
 from stages.chunks.manifest import load_manifest
 from stages.coco import Detections, detections_of
+from stages.device import choose_device
 from stages.evaluation.sources import LabelledBatch
 from stages.task import Task, build_task
 
@@ -59,17 +58,7 @@ def load_detector(context: StageContext, manifest_path: Path) -> Detector:
     """Return the detector that training left, on the device of the runtime options; raises UsageError without it."""
     task = build_task(context.inputs["training"].config["task"], load_manifest(manifest_path).meta)
     (weights,) = context.input_paths("training", "weights")
-    # The same sums in the same order, whether training ran in this process before or not.
-    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what PyTorch asks for on CUDA
-    return Detector(task, weights, device=_device(context.runtime.device))
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("there is no CUDA device to evaluate on", hint="use --device auto or --device cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    return Detector(task, weights, device=choose_device(context.runtime.device))
 
 
 def _with_weights(model: nn.Module, weights: Path) -> nn.Module:

@@ -46,7 +46,8 @@ class EvaluationStage:
             UsageError: a real data set or the device is not there.
             IntegrityError: the held-out scenes or the weights are not what was recorded.
         """
-        from stages.evaluation.detector import load_detector  # torch
+        from stages.determinism import numerics  # torch
+        from stages.evaluation.detector import load_detector
         from stages.evaluation.measure import measure
         from stages.evaluation.results import save_measurement, save_results
         from stages.evaluation.sources import open_data_sets
@@ -55,13 +56,14 @@ class EvaluationStage:
         (manifest,) = context.input_paths("data_generation", "manifest")
         data_sets = open_data_sets(manifest, self.config.real_data)
         detector = load_detector(context, manifest)
+        detect = numerics(is_deterministic=True)(detector.detect)
         metrics: dict[str, dict[str, Any]] = {}
         outputs: list[Output] = []
         warnings: list[str] = []
         for data_set in data_sets:
             measurement = measure(
                 data_set,
-                detector.detect,
+                detect,
                 batch_size=self.config.batch_size,
                 on_progress=partial(_report, context, data_set.name, data_set.num_images),
             )

@@ -1,21 +1,12 @@
-"""Where training computes, and how batches get there."""
+"""How batches get to the device on which training computes."""
 
 from __future__ import annotations
 
 import torch
 
-from pipeline.errors import UsageError
 from stages.chunks.reader import Batch
 from stages.task import Task, Tensors
 from stages.training.precision import autocast
-
-
-def choose_device(requested: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; raises UsageError where there is no such device."""
-    has_cuda = torch.cuda.is_available()
-    if requested == "cuda" and not has_cuda:
-        raise UsageError("runtime.device is cuda, but torch finds no CUDA device", hint="use --device auto or cpu")
-    return torch.device("cuda", torch.cuda.current_device()) if has_cuda and requested != "cpu" else torch.device("cpu")
 
 
 class DeviceBatches:

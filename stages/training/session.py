@@ -17,11 +17,12 @@ from pipeline.errors import UsageError
 from pipeline.stage import StageContext
 from stages.chunks.manifest import ChunkEntry, Manifest, load_manifest
 from stages.chunks.reader import ChunkReader
+from stages.device import choose_device
 from stages.task import Task, build_task
 from stages.training.averaging import WeightAverage
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.config import TrainingConfig
-from stages.training.device import DeviceBatches, choose_device
+from stages.training.device import DeviceBatches
 from stages.training.environment import describe_environment, environment_changes
 from stages.training.feed import Feed
 from stages.training.guard import Guard

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.stage import StageContext, StageResult
+from stages.determinism import numerics
 from stages.training.config import TrainingConfig
-from stages.training.determinism import numerics
 from stages.training.guard import BadStepError, Rollbacks
 from stages.training.loop import train
 from stages.training.outcome import deliver

@@ -9,12 +9,17 @@ from contextlib import contextmanager
 import torch
 from torch.utils import deterministic
 
-from stages.training.environment import usable_threads
+from pipeline.environment import usable_cores
+
+
+def usable_threads() -> int:
+    """Return how many threads can really run: torch's own number (which heeds OMP_NUM_THREADS), within usable cores."""
+    return min(torch.get_num_threads(), usable_cores())
 
 
 @contextmanager
 def numerics(*, is_deterministic: bool) -> Iterator[None]:
-    """Set threads and determinism for a training, and put the switches back afterwards.
+    """Set threads and determinism for training or evaluation, and put the switches back afterwards.
 
     Without determinism cuDNN may try out which algorithms are the fastest; the choice differs from run to run.
     """
