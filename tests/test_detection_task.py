@@ -64,11 +64,11 @@ def equal_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 
 
 def test_detector_learns() -> None:
-    """After a few steps on a few scenes every term has fallen by half, and the boxes are found and named."""
+    """After a few steps on a few scenes the class and box terms have fallen by half, and boxes are found and named."""
     task = small_task(augment_orientation=False)
-    model, history = train(task, num_steps=40)
-    for name, first in history[0].items():
-        assert history[-1][name] < first / 2, name
+    model, history = train(task, num_steps=30)
+    for name in ("class", "box"):  # quality has a floor, the entropy of the IoU that it predicts
+        assert history[-1][name] < history[0][name] / 2, name
     arrays, sample_ids = scenes()
     model.train()  # after so few steps the running statistics of the batch norms have not settled
     batch = task.prepare(arrays, sample_ids, epoch=None, seed=0)
