@@ -26,7 +26,7 @@ from pipeline.records import Artifact
 from pipeline.stage import OwnsFolders, Repairable, ReportsProgress, Resumable, StageResult
 from stages.chunks.chunk import map_chunk
 from stages.chunks.manifest import chunk_path, load_manifest
-from stages.data_generation import making
+from stages.data_generation import making, processes
 from stages.data_generation.config import DataGenerationConfig
 from stages.data_generation.stage import DataGenerationStage
 
@@ -39,7 +39,7 @@ _SMALL = {
     "min_extent": 0.25,
 }
 # Enough that worker processes are worth their start, and that a kill falls in the middle.
-_LARGE = {**_SMALL, "dataset_size": 2400, "chunk_size": 60}
+_LARGE = {**_SMALL, "dataset_size": 4000, "chunk_size": 100}
 
 
 def _stage(**values: Any) -> DataGenerationStage:
@@ -179,9 +179,21 @@ def test_nothing_is_drawn_twice(copy: Path) -> None:
     assert _bytes(copy) == before
 
 
-def test_any_number_of_workers_gives_the_same_bytes(large: Path, tmp_path: Path) -> None:
+def test_any_number_of_workers_gives_the_same_bytes(
+    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One process or four: not a byte differs."""
+    pids = []
+    start = processes._start
+
+    def start_and_tell(task: Callable[[Any], Any]) -> Any:
+        worker = start(task)
+        pids.append(worker.process.pid)
+        return worker
+
+    monkeypatch.setattr(processes, "_start", start_and_tell)
     _execute(_stage(**_LARGE), tmp_path, runtime=RuntimeOptions(num_workers=4))
+    assert len(set(pids)) == 4
     assert _bytes(tmp_path) == _bytes(large)
 
 

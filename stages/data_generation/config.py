@@ -68,9 +68,9 @@ class DataGenerationConfig(StageConfig):
     min_motif: float = Field(0.017, ge=0.01, le=0.1, description="size of the smallest motifs")
     max_motif: float = Field(0.032, ge=0.01, le=0.1, description="size of the largest motifs")
     styles: StyleWeights = Field(StyleWeights(), description="how often each style of stroke occurs")
-    style_change: float = Field(0.3, ge=0, le=1, description="chance that the style changes along a shape")
+    style_change: float = Field(0.2, ge=0, le=1, description="chance that the style changes along a shape")
     jitter: float = Field(0.03, ge=0, le=0.2, description="how far a shape is bent, as a fraction of its size")
-    noise: int = Field(16, ge=0, le=64, description="grey levels (of 255) by which noise may move a pixel")
+    noise: int = Field(12, ge=0, le=64, description="grey levels (of 255) by which noise may move a pixel")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -36,8 +36,8 @@ def place(
 ) -> Places:
     """Find places for the shapes of each scene, one after the other: the first of their tries that overlaps little.
 
-    Boxes are estimated here, with half the breadth of the stroke around the path; they are measured when they are
-    drawn. All ink stays in the image for sure.
+    Boxes are estimated here, with all the room that ink may need, so that shapes mostly keep some distance, as on real
+    images; they are measured when they are drawn. All ink stays in the image for sure.
 
     The arrays have a row for each shape, `is_wanted` [scenes, shapes] a row for each scene. `spans` [n, 2] are widths
     and heights of unit paths, `extent` the wanted longer side of the box, which tries lower down to `smallest`;
@@ -49,8 +49,7 @@ def place(
     inner = spans.reshape(*is_wanted.shape, 1, 2) * scale[..., None]
     border = reach.reshape(*is_wanted.shape, 1, 1)
     low = border + u.reshape(*shape, 2) * (side - inner - 2 * border)
-    around = breadth.reshape(*is_wanted.shape, 1, 1) / 2
-    boxes = np.concatenate([low - around, low + inner + around], axis=3)
+    boxes = np.concatenate([low - border, low + inner + border], axis=3)
     chosen = np.zeros(is_wanted.shape, np.int64)
     is_found = np.zeros(is_wanted.shape, bool)
     rows = np.arange(len(is_wanted))

@@ -14,7 +14,7 @@ from stages.data_generation.shapes import KINDS, NUM_PARAMETERS, NUM_POINTS, mak
 
 NUM_PARTS = 4  # parts of a path that may differ in style
 THINNEST = 0.8  # pixels; a thinner line fades to a grey that is no longer ink
-_WORDS_PER_SAMPLE = MAX_SHAPES * 56  # what each shape draws below, and a multiple of 4
+_WORDS_PER_SAMPLE = MAX_SHAPES * 54  # what each shape draws below, and a multiple of 4
 # A mitred corner reaches out by up to two widths of the line: AGG's limit is four half-widths.
 _MITRE = 2.0
 
@@ -124,7 +124,7 @@ def _look(config: DataGenerationConfig, draws: Draws, *, detail: Floats) -> _Loo
         extent=extent,
         width=np.maximum(width, THINNEST),
         motif=motif,
-        spacing=draws.between(1.05, 1.5),
+        spacing=draws.between(1.05, 1.35),
         styles=np.where(changes[:, None], styles, styles[:, :1]),
     )
 
@@ -142,7 +142,7 @@ def _bent(paths: Floats, draws: Draws, jitter: float) -> Floats:
     phase = draws.take(2)[:, :, None] * 2 * np.pi
     # A slow wave moves each coordinate along the other: lines stay lines between corners, curves wobble.
     paths = paths + jitter * np.sin(5.0 * paths[:, ::-1] + phase)
-    stretch = np.stack([np.ones(len(paths)), draws.between(0.6, 1.0)], axis=1)
+    stretch = np.stack([np.ones(len(paths)), draws.between(0.7, 1.0)], axis=1)
     angle = draws.between(0, 2 * np.pi)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
     return _unit((turn * stretch[:, None]) @ paths)

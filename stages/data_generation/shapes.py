@@ -12,7 +12,7 @@ from stages.data_generation.config import ShapeClass
 from stages.data_generation.draws import Floats
 
 NUM_POINTS = 64  # of the longest path; shorter ones repeat their last point
-NUM_PARAMETERS = 16  # random numbers that a path may depend on
+NUM_PARAMETERS = 14  # random numbers that a path may depend on
 _TAU = 2 * np.pi
 
 
@@ -74,7 +74,7 @@ def _circle(u: Floats) -> Floats:
 
 
 def _arc(u: Floats) -> Floats:
-    sweep = np.radians(130 + 120 * u[:, :1])
+    sweep = np.radians(150 + 100 * u[:, :1])
     return _polar(np.ones((len(u), 1)), sweep * np.linspace(0, 1, 40))
 
 
@@ -85,22 +85,22 @@ def _spiral(u: Floats) -> Floats:
 
 
 def _zigzag(u: Floats) -> Floats:
-    """Five to seven legs; those that are not wanted have no length."""
-    num_legs = 5 + np.floor(3 * u[:, 0])
-    corner = np.minimum(np.arange(8), num_legs[:, None])
-    reach = np.where(corner % 2, 1.0, -1.0) * (0.75 + 0.25 * u[:, 1:9])
+    """Four to six legs; those that are not wanted have no length."""
+    num_legs = 4 + np.floor(3 * u[:, 0])
+    corner = np.minimum(np.arange(7), num_legs[:, None])
+    reach = np.where(corner % 2, 1.0, -1.0) * (0.75 + 0.25 * u[:, 1:8])
     reach = np.take_along_axis(reach, corner.astype(np.int64), axis=1)
-    return np.stack([corner * (0.55 + 0.35 * u[:, 9:10]), reach], axis=2)
+    return np.stack([corner * (0.6 + 0.3 * u[:, 8:9]), reach], axis=2)
 
 
 def _freeform(u: Floats) -> Floats:
-    """One stroke of two to four pieces, straight and bent in turn, each beginning at an angle to the last."""
-    num_pieces = 2 + np.floor(3 * u[:, 0])
-    num_steps = NUM_POINTS // 4
-    is_bent = (np.arange(4) + np.floor(2 * u[:, 1:2])) % 2 == 1
-    turn = np.radians(50 + 90 * u[:, 2:6]) * np.where(u[:, 6:10] < 0.5, -1, 1)
-    bend = np.where(is_bent, np.radians(120 + 170 * u[:, 10:14]), 0.0) * np.where(u[:, [14, 15, 14, 15]] < 0.5, -1, 1)
-    length = np.where(is_bent, 0.45 * np.abs(bend), 0.7 + 0.6 * u[:, 10:14]) * (np.arange(4) < num_pieces[:, None])
+    """One stroke of two or three pieces, straight and bent in turn, each beginning at an angle to the last."""
+    num_pieces = 2 + np.floor(2 * u[:, :1])
+    num_steps = NUM_POINTS // 3
+    is_bent = (np.arange(3) + np.floor(2 * u[:, 1:2])) % 2 == 1
+    turn = np.radians(50 + 90 * u[:, 2:5]) * np.where(u[:, 5:8] < 0.5, -1, 1)
+    bend = np.where(is_bent, np.radians(150 + 150 * u[:, 8:11]), 0.0) * np.where(u[:, 11:14] < 0.5, -1, 1)
+    length = np.where(is_bent, 0.45 * np.abs(bend), 0.7 + 0.6 * u[:, 8:11]) * (np.arange(3) < num_pieces)
     heading = np.cumsum(turn, axis=1) + np.cumsum(bend, axis=1) - bend
     within = (np.arange(num_steps) + 0.5) / num_steps
     direction = (heading[:, :, None] + bend[:, :, None] * within).reshape(len(u), -1)
@@ -120,13 +120,13 @@ def _polar(radius: Floats, angle: Floats) -> Floats:
 
 KINDS: dict[ShapeClass, ShapeKind] = {
     "triangle": ShapeKind(_polygon(3, angle_range=0.35, min_radius=0.7), is_closed=True, detail=1.0),
-    "quadrangle": ShapeKind(_polygon(4, angle_range=0.22, min_radius=0.85), is_closed=True, detail=1.0),
-    "pentagon": ShapeKind(_polygon(5, angle_range=0.12, min_radius=0.92), is_closed=True, detail=1.5),
+    "quadrangle": ShapeKind(_polygon(4, angle_range=0.22, min_radius=0.85), is_closed=True, detail=1.1),
+    "pentagon": ShapeKind(_polygon(5, angle_range=0.12, min_radius=0.92), is_closed=True, detail=1.7),
     "star": ShapeKind(_star, is_closed=True, detail=1.5),
-    "bowtie": ShapeKind(_bowtie, is_closed=True, detail=1.4),
+    "bowtie": ShapeKind(_bowtie, is_closed=True, detail=1.6),
     "circle": ShapeKind(_circle, is_closed=True, detail=1.0),
     "arc": ShapeKind(_arc, is_closed=False, detail=1.0),
     "spiral": ShapeKind(_spiral, is_closed=False, detail=1.6),
-    "zigzag": ShapeKind(_zigzag, is_closed=False, detail=1.4),
-    "freeform": ShapeKind(_freeform, is_closed=False, detail=1.6),
+    "zigzag": ShapeKind(_zigzag, is_closed=False, detail=1.5),
+    "freeform": ShapeKind(_freeform, is_closed=False, detail=1.8),
 }
