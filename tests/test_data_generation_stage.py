@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import psutil
 import pytest
 from chunk_sets import flip_byte
 from fakes import RecordingReporter, make_context, make_record
+from generate import data_bytes, environment, make_stage
 
 from pipeline.config import RuntimeOptions
 from pipeline.errors import Interrupted, ResourceExhausted
@@ -26,33 +25,12 @@ from pipeline.records import Artifact
 from pipeline.stage import OwnsFolders, Repairable, ReportsProgress, Resumable, StageResult
 from stages.chunks.chunk import map_chunk
 from stages.chunks.manifest import chunk_path, load_manifest
-from stages.data_generation import making, processes
-from stages.data_generation.config import DataGenerationConfig
+from stages.data_generation import making
 from stages.data_generation.stage import DataGenerationStage
-
-_SMALL = {
-    "dataset_size": 25,
-    "validation_size": 10,
-    "test_size": 7,
-    "chunk_size": 5,
-    "image_size": 32,
-    "min_extent": 0.25,
-}
-# Enough that worker processes are worth their start, and that a kill falls in the middle.
-_LARGE = {**_SMALL, "dataset_size": 4000, "chunk_size": 100}
-
-
-def _stage(**values: Any) -> DataGenerationStage:
-    return DataGenerationStage(DataGenerationConfig.model_validate({**_SMALL, **values}))
 
 
 def _execute(stage: DataGenerationStage, root: Path, **others: Any) -> StageResult:
     return stage.execute(make_context(stage, root, **others))
-
-
-def _bytes(root: Path) -> dict[str, bytes]:
-    files = sorted(path for path in (root / "datasets").rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def _artifacts(stage: DataGenerationStage, root: Path, result: StageResult) -> tuple[Artifact, ...]:
@@ -63,7 +41,7 @@ def _artifacts(stage: DataGenerationStage, root: Path, result: StageResult) -> t
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a workspace with the small data set, drawn without interruption; not to be changed."""
     root = tmp_path_factory.mktemp("small")
-    _execute(_stage(), root)
+    _execute(make_stage(), root)
     return root
 
 
@@ -73,17 +51,9 @@ def copy(small: Path, tmp_path: Path) -> Path:
     return shutil.copytree(small, tmp_path / "copy")
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a workspace with the large data set, drawn by one process without interruption."""
-    root = tmp_path_factory.mktemp("large")
-    _execute(_stage(**_LARGE), root, runtime=RuntimeOptions(num_workers=1))
-    return root
-
-
 def test_it_keeps_the_protocols_that_it_claims() -> None:
     """It resumes, mends itself, owns its folder and tells its progress."""
-    stage = _stage()
+    stage = make_stage()
     assert all(isinstance(stage, protocol) for protocol in (Resumable, Repairable, OwnsFolders, ReportsProgress))
     assert stage.folders == ("datasets",)
 
@@ -100,25 +70,16 @@ stage = DataGenerationStage(DataGenerationConfig())
 stage.partial_work(make_context(stage, Path("nowhere")))
 print(*sorted({"numpy", "aggdraw", "PIL", "torch", "safetensors"} & set(sys.modules)))
 """
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment()
-    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
     assert output.stdout.strip() == ""
-
-
-def _environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent.parent))),
-    }
 
 
 def test_outputs_are_all_files_of_the_data_set(tmp_path: Path) -> None:
     """Each chunk is an output of its split, and the manifest and the annotations are outputs too."""
-    result = _execute(_stage(), tmp_path)
+    result = _execute(make_stage(), tmp_path)
     kinds = [output.kind for output in result.outputs]
     assert kinds == ["train"] * 5 + ["validation"] * 2 + ["test"] * 2 + ["annotations", "manifest"]
-    assert {output.path for output in result.outputs} == {tmp_path / name for name in _bytes(tmp_path)}
+    assert {output.path for output in result.outputs} == {tmp_path / name for name in data_bytes(tmp_path)}
     assert result.metrics["train"], result.metrics["test"] == (25, 7)
 
 
@@ -132,7 +93,7 @@ def test_the_manifest_vouches_for_every_chunk(small: Path) -> None:
         assert len(map_chunk(path)["image"]) == entry.count
     assert [entry.count for entry in manifest.split("test")] == [5, 2]
     assert manifest.split("test")[1].file == "../test_00001_2.safetensors"
-    assert manifest.meta["classes"] == list(_stage().config.classes)
+    assert manifest.meta["classes"] == list(make_stage().config.classes)
     assert (manifest.meta["image_size"], manifest.meta["channels"]) == (32, 1)
 
 
@@ -173,105 +134,16 @@ def test_annotations_say_what_the_chunks_hold(small: Path) -> None:
 
 def test_nothing_is_drawn_twice(copy: Path) -> None:
     """A second execution reads the chunks, writes none, and leaves the same bytes."""
-    before = _bytes(copy)
-    result = _execute(_stage(), copy)
+    before = data_bytes(copy)
+    result = _execute(make_stage(), copy)
     assert result.metrics["new_chunks"] == 0
-    assert _bytes(copy) == before
-
-
-def test_any_number_of_workers_gives_the_same_bytes(
-    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One process or four: not a byte differs."""
-    pids = []
-    start = processes._start
-
-    def start_and_tell(task: Callable[[Any], Any]) -> Any:
-        worker = start(task)
-        pids.append(worker.process.pid)
-        return worker
-
-    monkeypatch.setattr(processes, "_start", start_and_tell)
-    _execute(_stage(**_LARGE), tmp_path, runtime=RuntimeOptions(num_workers=4))
-    assert len(set(pids)) == 4
-    assert _bytes(tmp_path) == _bytes(large)
+    assert data_bytes(copy) == before
 
 
 def test_little_work_is_done_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting processes takes longer than drawing a few scenes."""
     monkeypatch.delattr(making, "map_in_processes")
-    _execute(_stage(), tmp_path, runtime=RuntimeOptions(num_workers=4))
-
-
-class _Generation(NamedTuple):
-    process: subprocess.Popen[str]
-    folder: Path
-
-    def num_chunks(self) -> int:
-        return len(list(self.folder.glob("*/[!.]*.safetensors")))
-
-    def wait_until(self, is_reached: Callable[[], bool]) -> None:
-        while not is_reached():
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=0.001)
-            assert self.process.poll() is None, self.process.communicate()
-
-
-def _start(root: Path, *, num_workers: int) -> _Generation:
-    script = Path(__file__).with_name("generate.py")
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(root), json.dumps(_LARGE), str(num_workers)],
-        env=_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    return _Generation(process, root / "datasets")
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_killed_generation_goes_on_with_the_missing_chunks(large: Path, tmp_path: Path, num_workers: int) -> None:
-    """Killed three times with its workers, wherever that falls, it ends with the bytes of a run never killed."""
-    for least in (2, 10, 18):
-        generation = _start(tmp_path, num_workers=num_workers)
-        generation.wait_until(lambda least=least, generation=generation: generation.num_chunks() >= least)  # type: ignore[misc]
-        os.killpg(generation.process.pid, signal.SIGKILL)
-        generation.process.communicate()
-    stage = _stage(**_LARGE)
-    num_there = generation.num_chunks()
-    assert stage.partial_work(make_context(stage, tmp_path)) == f"{num_there} of 42 chunks"
-    result = _execute(stage, tmp_path)
-    assert result.metrics["new_chunks"] == 42 - num_there
-    left = _bytes(tmp_path)
-    assert {name: data for name, data in left.items() if ".tmp-" not in name} == _bytes(large)
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_group_stops_it_between_chunks(large: Path, tmp_path: Path, signal_number: int) -> None:
-    """As a terminal or a batch system sends it: the chunks in flight are finished, and nothing half-done is left."""
-    generation = _start(tmp_path, num_workers=2)
-    generation.wait_until(lambda: generation.num_chunks() >= 3)
-    os.killpg(generation.process.pid, signal_number)
-    _, errors = generation.process.communicate()
-    assert generation.process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 75}[signal.Signals(signal_number)], (
-        errors
-    )
-    assert f"{generation.num_chunks()} of 42 chunks" in errors
-    assert "Traceback" not in errors
-    left = _bytes(tmp_path)
-    assert left.items() < _bytes(large).items()
-
-
-def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
-    """When the parent alone is killed, its workers leave by themselves."""
-    generation = _start(tmp_path, num_workers=2)
-    generation.wait_until(lambda: generation.num_chunks() >= 1)
-    children = psutil.Process(generation.process.pid).children(recursive=True)
-    assert len(children) >= 2
-    generation.process.kill()
-    generation.process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert alive == []
+    _execute(make_stage(), tmp_path, runtime=RuntimeOptions(num_workers=4))
 
 
 def test_a_stop_is_heeded_before_the_first_chunk(tmp_path: Path) -> None:
@@ -279,8 +151,8 @@ def test_a_stop_is_heeded_before_the_first_chunk(tmp_path: Path) -> None:
     stop = StopFlag()
     stop.set(signal.SIGTERM)
     with pytest.raises(Interrupted, match="0 of 9 chunks"):
-        _execute(_stage(), tmp_path, stop=stop)
-    assert _bytes(tmp_path) == {}
+        _execute(make_stage(), tmp_path, stop=stop)
+    assert data_bytes(tmp_path) == {}
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -290,13 +162,13 @@ def _identity(path: Path) -> tuple[int, int]:
 def test_a_larger_data_set_adds_chunks_and_touches_none(copy: Path, tmp_path: Path) -> None:
     """The chunks of the smaller one are used as they are; both sizes keep their manifest."""
     before = {path: _identity(path) for path in (copy / "datasets").rglob("*.safetensors")}
-    result = _execute(_stage(dataset_size=43), copy)
+    result = _execute(make_stage(dataset_size=43), copy)
     assert result.metrics["new_chunks"] == 4  # 3 full ones and one of 3
     assert {path: _identity(path) for path in before} == before
     manifests = list((copy / "datasets").rglob("manifest.json"))
     assert sorted(sum(entry.count for entry in load_manifest(path).split("train")) for path in manifests) == [25, 43]
-    _execute(_stage(dataset_size=43), tmp_path / "fresh")
-    assert _bytes(tmp_path / "fresh").items() < _bytes(copy).items()
+    _execute(make_stage(dataset_size=43), tmp_path / "fresh")
+    assert data_bytes(tmp_path / "fresh").items() < data_bytes(copy).items()
 
 
 def test_a_chunk_that_is_not_full_is_replaced_by_a_full_one_when_growing(tmp_path: Path) -> None:
@@ -304,16 +176,16 @@ def test_a_chunk_that_is_not_full_is_replaced_by_a_full_one_when_growing(tmp_pat
     for sizes in ((23, 25), (25, 23)):
         root = tmp_path / str(sizes[0])
         for size in sizes:
-            _execute(_stage(dataset_size=size), root)
-    assert _bytes(tmp_path / "23") == _bytes(tmp_path / "25")
+            _execute(make_stage(dataset_size=size), root)
+    assert data_bytes(tmp_path / "23") == data_bytes(tmp_path / "25")
 
 
 def test_other_settings_have_a_folder_of_their_own(copy: Path) -> None:
     """All but the sizes decide what a sample looks like, and no chunk is shared between them."""
-    before = _bytes(copy)
-    result = _execute(_stage(noise=3), copy)
+    before = data_bytes(copy)
+    result = _execute(make_stage(noise=3), copy)
     assert result.metrics["new_chunks"] == 9
-    assert before.items() < _bytes(copy).items()
+    assert before.items() < data_bytes(copy).items()
     assert len(list((copy / "datasets").iterdir())) == 2
 
 
@@ -330,7 +202,7 @@ def test_other_settings_have_a_folder_of_their_own(copy: Path) -> None:
 )
 def test_damage_is_mended_without_the_rest(copy: Path, small: Path, name: str, damage: Callable[[Path], Any]) -> None:
     """The damaged file is made again with the same bytes, what was there is kept aside, and no other chunk is drawn."""
-    stage = _stage()
+    stage = make_stage()
     artifacts = _artifacts(stage, copy, _execute(stage, copy))
     damaged = [artifact for artifact in artifacts if artifact.path.endswith(f"/{name}")]
     path = copy / damaged[0].path
@@ -341,8 +213,8 @@ def test_damage_is_mended_without_the_rest(copy: Path, small: Path, name: str, d
     result = stage.repair(make_context(stage, copy, reporter=reporter), damaged)
     assert result.metrics["new_chunks"] == name.endswith(".safetensors")
     assert _artifacts(stage, copy, result) == artifacts
-    left = _bytes(copy)
-    assert {key: data for key, data in left.items() if ".corrupt-" not in key} == _bytes(small)
+    left = data_bytes(copy)
+    assert {key: data for key, data in left.items() if ".corrupt-" not in key} == data_bytes(small)
     assert any(f"{name}.corrupt-0" in text for text in reporter.texts(Kind.WARNING)) == was_there
 
 
@@ -354,18 +226,18 @@ def test_a_bad_chunk_of_an_interrupted_run_is_found(copy: Path, small: Path) -> 
     flip_byte(folder / "consolidated_00001.safetensors", 2000)
     shutil.copy(folder / "consolidated_00002.safetensors", folder / "consolidated_00004.safetensors")
     reporter = RecordingReporter()
-    result = _execute(_stage(), copy, reporter=reporter)
+    result = _execute(make_stage(), copy, reporter=reporter)
     assert result.metrics["new_chunks"] == 2
     assert len(reporter.texts(Kind.WARNING)) == 2
-    left = _bytes(copy)
-    assert {name: data for name, data in left.items() if ".corrupt-" not in name} == _bytes(small)
+    left = data_bytes(copy)
+    assert {name: data for name, data in left.items() if ".corrupt-" not in name} == data_bytes(small)
 
 
 def test_partial_work_is_that_of_this_very_size(copy: Path) -> None:
     """Chunks that another size left are used, but are no interrupted run; a finished set is all of its chunks."""
 
     def partial_work(**values: Any) -> str:
-        stage = _stage(**values)
+        stage = make_stage(**values)
         return stage.partial_work(make_context(stage, copy))
 
     assert partial_work() == "9 of 9 chunks"
@@ -376,21 +248,21 @@ def test_partial_work_is_that_of_this_very_size(copy: Path) -> None:
 
 def test_discarded_work_is_drawn_again(copy: Path) -> None:
     """After that it starts from zero, with the same bytes; work of another size that was never begun is left alone."""
-    before = _bytes(copy)
-    _stage(dataset_size=50).discard_partial_work(make_context(_stage(), copy))
-    assert _bytes(copy) == before
-    stage = _stage()
+    before = data_bytes(copy)
+    make_stage(dataset_size=50).discard_partial_work(make_context(make_stage(), copy))
+    assert data_bytes(copy) == before
+    stage = make_stage()
     stage.discard_partial_work(make_context(stage, copy))
-    assert _bytes(copy) == {}
+    assert data_bytes(copy) == {}
     assert _execute(stage, copy).metrics["new_chunks"] == 9
-    assert _bytes(copy) == before
+    assert data_bytes(copy) == before
 
 
 def test_progress_is_told_chunk_by_chunk(copy: Path) -> None:
     """Each chunk counts once, kept or new; the rate is that of the images that were drawn."""
     next((copy / "datasets").glob("*/consolidated_00000.safetensors")).unlink()
     reporter = RecordingReporter()
-    _execute(_stage(), copy, reporter=reporter)
+    _execute(make_stage(), copy, reporter=reporter)
     told = reporter.of(Kind.PROGRESS)
     assert [(data["done"], data["total"], data["unit"]) for data in told] == [(n, 9, "chunks") for n in range(1, 10)]
     assert all(data["figures"]["images_per_second"] > 0 for data in told)
@@ -399,7 +271,7 @@ def test_progress_is_told_chunk_by_chunk(copy: Path) -> None:
 def test_progress_can_be_read_from_disk(copy: Path) -> None:
     """Per split, in scenes; nothing is told of a data set that was not begun."""
     next((copy / "datasets").glob("*/test_00000.safetensors")).unlink()
-    stage = _stage()
+    stage = make_stage()
     report = stage.progress_report(make_context(stage, copy))
     assert report is not None
     assert [(row.name, row.done, row.total) for row in report.rows] == [
@@ -407,7 +279,7 @@ def test_progress_can_be_read_from_disk(copy: Path) -> None:
         ("validation", 10, 10),
         ("test", 2, 7),
     ]
-    other = _stage(noise=1)
+    other = make_stage(noise=1)
     assert other.progress_report(make_context(other, copy)) is None
 
 
@@ -416,14 +288,14 @@ def test_it_does_not_begin_what_cannot_fit(tmp_path: Path, monkeypatch: pytest.M
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=50_000))
     with pytest.raises(ResourceExhausted, match=r"needs 0\.00 GB more .* 0\.00 GB are free") as caught:
-        _execute(_stage(), tmp_path)
+        _execute(make_stage(), tmp_path)
     assert "dataset_size" in caught.value.hint
     assert not (tmp_path / "datasets").exists()
 
 
 def test_a_disk_that_fills_up_costs_only_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written stays, and the same command goes on from there."""
-    stage = _stage()
+    stage = make_stage()
     context = make_context(stage, tmp_path)
     real_fsync, num_calls = os.fsync, 0
 
@@ -437,6 +309,6 @@ def test_a_disk_that_fills_up_costs_only_the_chunk(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch, pytest.raises(ResourceExhausted):
         patch.setattr(os, "fsync", fsync)
         stage.execute(context)
-    assert 0 < len(_bytes(tmp_path)) < 9
-    assert not [name for name in _bytes(tmp_path) if ".tmp-" in name]
+    assert 0 < len(data_bytes(tmp_path)) < 9
+    assert not [name for name in data_bytes(tmp_path) if ".tmp-" in name]
     assert stage.execute(context).metrics["new_chunks"] < 9
