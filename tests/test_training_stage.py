@@ -83,14 +83,17 @@ def test_discarded_work_is_gone_and_training_starts_from_zero(tmp_path: Path) ->
     assert reporter.of(Kind.METRICS)[0]["step"] == 1
 
 
-def test_progress_has_a_row_for_each_chunk_of_the_epoch(tmp_path: Path) -> None:
-    """Chunks stand in the order of the epoch, with what is trained of each; the figures are those of the tracker."""
+def test_progress_has_a_row_for_each_epoch_and_each_chunk_of_the_current_one(tmp_path: Path) -> None:
+    """Epochs come first, then chunks in the order of the epoch, with what is trained of each."""
     run_interrupted(tmp_path, tiny_config(), stop_after=8)
     stage, context = tiny_stage(tmp_path)
     report = stage.progress_report(context)
     assert report is not None
     assert report.title == "epoch 1, chunk 2, sample 5 (step 8 of 15)"
     assert [(row.name, row.done, row.total, row.note) for row in report.rows] == [
+        ("epoch 0", 18, 18, ""),
+        ("epoch 1", 12, 18, ""),
+        ("epoch 2", 0, 18, ""),
         ("chunk 0", 7, 7, ""),
         ("chunk 2", 5, 6, "in progress"),
         ("chunk 1", 0, 5, ""),

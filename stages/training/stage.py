@@ -57,7 +57,7 @@ class TrainingStage:
         open_store(context).discard()
 
     def progress_report(self, context: StageContext) -> ProgressReport | None:
-        """Tell how far each chunk of the current epoch is trained."""
+        """Tell how far each epoch is trained, and each chunk of the current one."""
         tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=self.config.seed)
         try:
             if not tracker.load():
@@ -76,7 +76,10 @@ class TrainingStage:
                 "total_steps": total_steps,
                 "checkpoint_step": checkpoint.metadata.global_step if checkpoint else 0,
             },
-            rows=tuple(_rows(tracker, position, counts=counts, seed=self.config.seed)),
+            rows=(
+                *_epoch_rows(tracker, position, num_epochs=self.config.epochs, num_samples=sum(counts)),
+                *_chunk_rows(tracker, position, counts=counts, seed=self.config.seed),
+            ),
             document=tracker.state_dict(),
         )
 
@@ -98,7 +101,16 @@ class TrainingStage:
         return [entry.count for entry in manifest.split("train")]
 
 
-def _rows(
+def _epoch_rows(
+    tracker: TrainingProgressTracker, position: ResumePosition, *, num_epochs: int, num_samples: int
+) -> Iterator[ProgressRow]:
+    this_epoch = tracker.get_statistics()["samples_this_epoch"]
+    for epoch in range(num_epochs):
+        done = num_samples if epoch < position.epoch else this_epoch if epoch == position.epoch else 0
+        yield ProgressRow(name=f"epoch {epoch}", done=done, total=num_samples)
+
+
+def _chunk_rows(
     tracker: TrainingProgressTracker, position: ResumePosition, *, counts: list[int], seed: int
 ) -> Iterator[ProgressRow]:
     from stages.chunks.order import EpochOrder  # NumPy: not loaded by commands that only judge the stage
