@@ -181,8 +181,9 @@ class Orchestrator:
         sight = self._observe(stage, context, forced=forced)
         decision = decide(sight.observation)
         self._emit(Kind.DECISION, stage.name, action=decision.action, reason=decision.reason, detail=decision.detail)
-        if decision.action is Action.SKIP and sight.record is not None:
+        if decision.action in (Action.SKIP, Action.REPAIR):
             self._warn_of_changed_code(sight)
+        if decision.action is Action.SKIP and sight.record is not None:
             return StageOutcome(decision, sight.record, time.monotonic() - started)
         record = self._execute(stage, context, decision=decision, sight=sight)
         return StageOutcome(decision, record, time.monotonic() - started)
@@ -190,7 +191,8 @@ class Orchestrator:
     def _execute(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageRecord:
         for folder in (self.workspace.datasets, self.workspace.results):
             files.sweep_temporaries(folder)
-        code = self._code(stage)
+        # What is mended keeps the parts that the earlier code made: that it changed stays known.
+        code = sight.record.code if sight.record and decision.action is Action.REPAIR else self._code(stage)
         started, started_at = time.monotonic(), now()
         self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
         with self._telling_of_failure(stage):

@@ -60,9 +60,14 @@ class Workspace:
         return path.relative_to(self.root).as_posix()
 
     def resolve(self, relative: str) -> Path:
-        """Return the file that a record names; raises IntegrityError when that would lie outside the workspace."""
-        path = (self.root / relative).resolve()
-        if not path.is_relative_to(self.root):
+        """Return the file that a record names; raises IntegrityError when that would lie outside the workspace.
+
+        A folder of the workspace may itself be a link to where there is room; links below it must stay inside.
+        """
+        path = Path(os.path.normpath(self.root / relative))
+        inside = [self.root, *(folder.resolve() for folder in (self.checkpoints, self.datasets, self.results))]
+        is_inside = any(path.resolve().is_relative_to(folder) for folder in inside)
+        if not path.is_relative_to(self.root) or not is_inside:
             raise IntegrityError(f"{relative!r} leads out of the workspace {self.root}", hint="it was not touched")
         return path
 

@@ -337,6 +337,19 @@ def test_inputs_edited_while_a_stage_runs_are_found(toy: _Toy, monkeypatch: pyte
     assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
 
 
+def test_mended_stage_still_tells_of_changed_code(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair by edited code warns, and so does every run after it: the rest was made by the earlier code."""
+    digests = {"toys": "first"}
+    monkeypatch.setattr(orchestrator, "code_digests", lambda *_, **__: dict(digests))
+    toy.run(until="numbers")
+    digests["toys"] = "edited"
+    toy.file("1.txt").unlink()
+    for action in (Action.REPAIR, Action.SKIP):
+        toy.events.clear()
+        assert toy.run(until="numbers")["numbers"].decision.action is action
+        assert [event.stage for event in toy.events if event.kind is Kind.WARNING] == ["numbers"]
+
+
 def test_changed_code_warns_or_runs_again(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that asks for it runs again when its code changed; the others stay skipped and name the function."""
     digests = {"toys.{}": "first"}

@@ -53,6 +53,17 @@ def test_lock_of_a_dead_owner_does_not_block(workspace: Workspace) -> None:
         pass
 
 
+def test_a_folder_of_the_workspace_may_be_a_link(workspace: Workspace, tmp_path: Path) -> None:
+    """Data sets may lie on a larger disk; a link below them still may not lead elsewhere."""
+    workspace.root.mkdir()
+    (tmp_path / "large_disk").mkdir()
+    workspace.datasets.symlink_to(tmp_path / "large_disk")
+    assert workspace.resolve("datasets/x") == workspace.datasets / "x"
+    (workspace.datasets / "link").symlink_to(tmp_path)
+    with pytest.raises(IntegrityError, match="leads out"):
+        workspace.resolve("datasets/link/x")
+
+
 def test_paths_in_records_stay_inside(workspace: Workspace, tmp_path: Path) -> None:
     """A path that leads out of the workspace, by dots, absolutely or through a link, is refused."""
     workspace.root.mkdir()
