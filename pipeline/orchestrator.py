@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
-from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
+from pipeline.decide import Action, Decision, Observation, Reason, decide, describe_code_changes
 from pipeline.environment import describe_environment
 from pipeline.errors import Interrupted, StageFailed
 from pipeline.events import Event, Kind, Reporter
@@ -238,7 +238,8 @@ class Orchestrator:
     def _work(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageResult:
         if decision.action is Action.REPAIR and isinstance(stage, Repairable):
             return stage.repair(context, [damage.artifact for damage in sight.damage])
-        if decision.action is Action.RUN and isinstance(stage, Resumable):
+        # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
+        if decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(stage, Resumable):
             stage.discard_partial_work(context)
         return stage.execute(context)
 

@@ -261,6 +261,17 @@ def test_interrupted_stage_goes_on_where_it_was(toy: _Toy) -> None:
     assert toy.numbers.written == [2]
 
 
+def test_only_a_forced_run_discards_work(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that cannot be read, e.g. of a newer version, is left to the stage: it is never removed unseen."""
+    discarded: list[str] = []
+    monkeypatch.setattr(Numbers, "discard_partial_work", lambda _, context: discarded.append(context.stage))
+    toy.run()
+    toy.run(start=100)
+    assert discarded == []
+    toy.run(forced=["numbers"])
+    assert discarded == ["numbers"]
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 99}'])
 def test_unreadable_record_counts_as_none(toy: _Toy, text: str) -> None:
     """A record that does not verify is told and not believed; partial work is used."""
