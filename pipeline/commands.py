@@ -60,14 +60,18 @@ def run(settings: SettingsOptions, options: RunOptions, *, talk: TextIO | None, 
             for outcome in outcomes
         ],
         "targets": [target_document(target) for target in targets],
-        "results": str(results),
+        "results": str(results) if results.is_dir() else None,
     }
 
     def text(width: int) -> str:
-        parts = [_times_text(outcomes, width=width), targets_text(targets, width=width), f"results: {near(results)}"]
+        parts = [_times_text(outcomes, width=width), targets_text(targets, width=width), _results_text(results)]
         return "\n\n".join(filter(None, parts))
 
     return Answer(document, text, _missed(targets) if requires_targets else None)
+
+
+def _results_text(folder: Path) -> str:
+    return f"results: {near(folder)}" if folder.is_dir() else ""
 
 
 def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
@@ -118,7 +122,7 @@ def validate(settings: SettingsOptions, *, is_deep: bool) -> Answer:
     num_problems = sum(len(each.problems) for each in found)
     error = IntegrityError(
         f"{counted(num_problems, 'problem')} found in {session.workspace.root}",
-        hint="`pipeline run` makes what it needs of this again, and only that",
+        hint="`pipeline run` makes what its settings need of this again; `pipeline reset` removes the rest",
     )
     return Answer(document, lambda width: validations_text(found, width=width), error if num_problems else None)
 
@@ -172,13 +176,11 @@ def reset_progress(settings: SettingsOptions, *, ask: Ask) -> Answer:
     """Discard the half-done work of every stage that has some, if the user agrees."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    reports = orchestrator.progress()
-
-    def text(width: int) -> str:
-        return "\n\n".join(progress_text(report, width=width) for report in reports.values())
-
-    is_agreed = bool(reports) and ask(text, f"Discard the progress of {', '.join(reports)}?")
-    discarded = list(reports) if is_agreed else []
+    half_done = orchestrator.half_done()
+    is_agreed = bool(half_done) and ask(
+        lambda width: table(list(half_done.items()), width=width), f"Discard the progress of {', '.join(half_done)}?"
+    )
+    discarded = list(half_done) if is_agreed else []
     for stage in discarded:
         orchestrator.discard_partial_work(stage)
     document = {**head("progress reset", session.workspace, orchestrator), "discarded": discarded}

@@ -87,8 +87,8 @@ def find_damage(record: StageRecord, *, workspace: Workspace, cache: StatCache) 
 
 
 def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> str:
-    path = workspace.resolve(artifact.path)
     try:
+        path = workspace.resolve(artifact.path)
         size = path.stat().st_size
         if size != artifact.size:
             return f"has {size} bytes instead of {artifact.size}"
@@ -96,6 +96,8 @@ def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> s
             return "was altered: its digest does not match the record"
     except FileNotFoundError:
         return "is missing"
+    except IntegrityError as error:
+        return f"is not believed: {error.message}"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return ""

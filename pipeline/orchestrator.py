@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -109,18 +109,20 @@ class Orchestrator:
         """
         started = time.monotonic()
         outcomes: list[StageOutcome] = []
-        with self.workspace.locked():
+        with ExitStack() as stack:
+            stack.enter_context(self.workspace.locked())
             selected = self._selected(until)
             self._emit(
                 Kind.RUN_STARTED, run=self.run_name, profile=self._profile, stages=[stage.name for stage in selected]
             )
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
+            stack.callback(self._cache.save)  # also when a stage fails: what was read needs no second reading
             for stage in selected:
-                self._stop.check(where=f"the start of {stage.name}")
+                with self._telling_of_failure(stage):
+                    self._stop.check(where=f"the start of {stage.name}")
                 outcomes.append(self._bring_to_end(stage, self._context(stage, records), forced=forced))
                 records[stage.name] = outcomes[-1].record
-            self._cache.save()
         targets = [target for outcome in outcomes for target in outcome.record.targets]
         self._emit(
             Kind.RUN_FINISHED,
@@ -136,6 +138,18 @@ class Orchestrator:
             if isinstance(stage, ReportsProgress) and (report := stage.progress_report(context)):
                 reports[stage.name] = report
         return reports
+
+    def half_done(self) -> dict[str, str]:
+        """Return for each stage that has begun and is not whole what there is of it, in words."""
+        found = {}
+        for stage, context in self._reachable():
+            if isinstance(stage, Resumable) and self._record_of(stage, context) is None:
+                words = stage.partial_work(context)
+                if not words and context.state_folder.is_dir() and any(context.state_folder.iterdir()):
+                    words = "something that cannot be continued"
+                if words:
+                    found[stage.name] = words
+        return found
 
     def discard_partial_work(self, name: str) -> None:
         """Remove the half-done work of a stage under the run lock, so that it starts from zero."""
@@ -197,7 +211,10 @@ class Orchestrator:
         self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
         with self._telling_of_failure(stage):
             # A record means that the stage is whole: it goes before work begins and comes back when all is done.
+            if sight.observation.record_problem:
+                files.set_aside(self._record_path(context))
             self.workspace.records.remove(self._record_path(context))
+            self._remove_links(sight)
             result = self._work(stage, context, decision=decision, sight=sight)
             self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)
         record = StageRecord(
@@ -242,6 +259,13 @@ class Orchestrator:
         if decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(stage, Resumable):
             stage.discard_partial_work(context)
         return stage.execute(context)
+
+    def _remove_links(self, sight: Sight) -> None:
+        """Take away links that stand where artifacts were: nothing is ever written through them."""
+        for damage in sight.damage:
+            path = self.workspace.root / damage.artifact.path
+            if path.is_symlink():
+                files.remove(path)
 
     def _require_same_inputs(self, stage: Stage, context: StageContext, *, tolerated: Collection[str]) -> None:
         changed = [

@@ -26,7 +26,7 @@ def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
     """Return everything that any run of `stage` left in the workspace."""
     paths: list[Path] = []
     if isinstance(stage, OwnsFolders):
-        paths += [entry for folder in stage.folders for entry in _entries(workspace.root / folder)]
+        paths += sorted(path for pattern in stage.folders for path in workspace.root.glob(pattern))
     for record in workspace.records.readable(stage.name):
         paths += _artifact_paths(record, workspace=workspace)
     paths += _entries(workspace.checkpoints / stage.name)
@@ -34,13 +34,21 @@ def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
 
 
 def one_config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> list[Removal]:
-    """Return what the runs of `stage` with one config left in the workspace, whatever their inputs were."""
-    paths: list[Path] = []
+    """Return what the runs of `stage` with one config left in the workspace, whatever their inputs were.
+
+    Files that a record of another config vouches for too are left to it: two sizes of a data set share chunks.
+    """
+    paths: dict[Path, None] = {}
+    shared: set[Path] = set()
     for record in workspace.records.readable(stage.name):
+        found = _artifact_paths(record, workspace=workspace)
         if record.config_hash == config_hash:
-            paths += _artifact_paths(record, workspace=workspace)
-    paths += sorted((workspace.checkpoints / stage.name).glob(f"{config_hash}*"))
-    return _removals(stage.name, paths)
+            paths.update(dict.fromkeys(found))
+        else:
+            shared.update(found)
+    own = [path for path in paths if path not in shared]
+    own += sorted((workspace.checkpoints / stage.name).glob(f"{config_hash}*"))
+    return _removals(stage.name, own)
 
 
 def all_results(workspace: Workspace) -> list[Removal]:
@@ -59,7 +67,9 @@ def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
 
 
 def _artifact_paths(record: StageRecord, *, workspace: Workspace) -> list[Path]:
-    return [workspace.resolve(artifact.path) for artifact in record.artifacts]
+    # Not resolved: a link that took the place of an artifact is itself what is removed, never what it points to.
+    paths = [workspace.root / artifact.path for artifact in record.artifacts]
+    return [path for path in paths if ".." not in path.parts]
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ def save_sealed(path: Path, document: dict[str, Any]) -> None:
 
 def load_sealed(path: Path) -> dict[str, Any]:
     """Read a document back; raises FileNotFoundError, or IntegrityError when it is not what was written."""
-    hint = "it will be set aside; nothing that depends on it is trusted"
+    hint = "nothing that depends on it is trusted"
     if path.stat().st_size > MAX_BYTES:
         raise IntegrityError(f"{path} is larger than any document this program writes", hint=hint)
     try:

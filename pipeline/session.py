@@ -108,6 +108,9 @@ def find_definition(options: SettingsOptions, *, environment: Mapping[str, str] 
 
 def _places(options: SettingsOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:
     workspace = Workspace.at(options.workspace or Path(environment.get("PIPELINE_WORKSPACE") or "."))
+    nearest_there = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
+    if not nearest_there.is_dir():
+        raise UsageError(f"{nearest_there} is not a folder", hint="give another one with --workspace")
     return workspace, find_settings_file(options.config, workspace=workspace.root, environment=environment)
 
 

@@ -167,7 +167,7 @@ class OwnsFolders(Protocol):
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Folders of the workspace that hold nothing but this stage's work; `reset` empties them."""
+        """Patterns of folders that are this stage's alone, e.g. "datasets/mine-*"; `reset` takes them."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pipeline.records import RecordStore
 
 LOCK_NAME = ".pipeline.lock"
 OWNER_NAME = ".pipeline.lock.json"
+_UNNAMED = "a process that has not yet said its name"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Workspace:
             lock.acquire()
         except Timeout:
             raise WorkspaceLocked(
-                f"another run works in {self.root}: {_describe(_read_owner(owner))}",
+                f"another run works in {self.root}: {self.owner or _UNNAMED}",
                 hint="wait for it to end, or give another folder with --workspace",
             ) from None
         try:
@@ -118,8 +119,6 @@ def _read_owner(path: Path) -> dict[str, Any]:
 
 
 def _describe(owner: Mapping[str, Any]) -> str:
-    if not owner:
-        return "a process that has not yet said its name"
     return f"process {owner['pid']} on {owner['host']}, started {owner['started_at']}"
 
 

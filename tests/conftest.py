@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded, here and in every process that a test starts: bits depend on the number of threads, and two
+# threads that share their cores with other work wait for each other at every operator.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.workspace import Workspace
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pipeline.fingerprint import digest_file
 from pipeline.records import Artifact, StageRecord
-from stages.chunks.manifest import Manifest, save_manifest
-from stages.chunks.writer import ChunkPlan, write_chunk
+from stages.chunks.manifest import ChunkPlan, Manifest, save_manifest
+from stages.chunks.writer import write_chunk
 from stages.task import Metrics, Task, Tensors
 
 CLASSES = ("Lying", "standing")

@@ -245,6 +245,8 @@ def test_progress_is_shown_part_by_part_and_can_be_discarded(call: Call, tmp_pat
     call("run --quiet --until data")
     assert "numbers  ████████████████████  4/4  drawn in order" in call("progress show").out
     assert call("progress show --json").document["stages"] == {"numbers": {"done": 4}}
+    assert call("progress reset --yes").out == "nothing was discarded\n"  # what is whole is no half-done work
+    next(tmp_path.glob("checkpoints/numbers/*.json")).unlink()
     assert "Discard the progress of numbers?" in call("progress reset", code=2).err
     assert call("progress reset --yes").out == "discarded the progress of numbers\n"
     assert call("progress reset --yes").out == "nothing was discarded\n"

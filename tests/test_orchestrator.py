@@ -477,6 +477,52 @@ def test_reset_of_one_config_leaves_the_others(toy: _Toy) -> None:
     assert _did(toy.run(left=2))["left"][0] is Action.RUN
 
 
+def test_reset_of_one_config_leaves_files_that_another_vouches_for(toy: _Toy) -> None:
+    """Artifacts that two configs share stay with the one that is left."""
+    record = toy.run()["left"].record
+    toy.workspace.records.save(record.model_copy(update={"config_hash": "f" * 32}))
+    pipeline = toy.configure()
+    removals = pipeline.removals(["left"], only_this_run=True)
+    assert [removal.path.suffix for removal in removals] == [".json"]
+    assert removals[0].path.parent == toy.workspace.checkpoints / "left"
+    pipeline.reset(removals)
+    assert toy.file("left.json").exists()
+
+
+def test_link_in_place_of_an_artifact_is_damage(toy: _Toy, tmp_path: Path) -> None:
+    """An artifact that became a link out of the workspace is not believed, and is made again without following it."""
+    toy.run()
+    precious = tmp_path / "precious.txt"
+    precious.write_text("1")
+    toy.file("1.txt").unlink()
+    (next(toy.workspace.root.rglob("0.txt")).parent / "1.txt").symlink_to(precious)
+    assert toy.run()["numbers"].decision.reason is Reason.ARTIFACT_DAMAGED
+    assert not toy.file("1.txt").is_symlink()
+    assert precious.read_text() == "1"
+
+
+def test_unreadable_record_is_set_aside(toy: _Toy) -> None:
+    """What does not verify is kept under another name, for whoever wants to know what happened."""
+    toy.run()
+    path = next((toy.workspace.checkpoints / "left").glob("*.json"))
+    path.write_text("torn")
+    toy.run()
+    assert path.with_name(f"{path.name}.corrupt-0").read_text() == "torn"
+
+
+def test_half_done_work_is_what_has_no_record(toy: _Toy) -> None:
+    """A finished stage is not half-done; one that was stopped is, and its work can be discarded."""
+    pipeline = toy.configure()
+    toy.numbers.stops_after = 2
+    with pytest.raises(Interrupted):
+        pipeline.run()
+    assert toy.configure().half_done() == {"numbers": "2 of 3 numbers"}
+    toy.configure().discard_partial_work("numbers")
+    assert toy.configure().half_done() == {}
+    toy.run()
+    assert toy.configure().half_done() == {}
+
+
 def test_reset_of_all_leaves_nothing(toy: _Toy) -> None:
     """After a reset of all stages no file of theirs is left, results of earlier runs included."""
     toy.run()

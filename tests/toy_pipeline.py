@@ -61,7 +61,7 @@ class NumbersStage:
     name: str = "numbers"
     version: int = 1
     reruns_on_code_change: bool = False
-    folders: tuple[str, ...] = ("datasets",)
+    folders: tuple[str, ...] = ("datasets/numbers-*",)
 
     @property
     def inputs(self) -> Mapping[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ class DataGenerationStage:
     version = 1
     inputs: Mapping[str, tuple[str, ...]] = {}
     reruns_on_code_change = False
-    folders = ("datasets",)
+    folders = (f"datasets/*-{'[0-9a-f]' * 8}",)
 
     def __init__(self, config: DataGenerationConfig) -> None:
         self.config = config
