@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,20 @@ def digest_inputs(stage: Stage, upstream: Mapping[str, StageRecord], *, cache: S
         for name, paths in stage.external_files().items():
             digests[name] = digest_json(sorted((path.as_posix(), cache.digest(path)) for path in paths))
     return digests
+
+
+def find_changed_inputs(
+    stage: Stage, context: StageContext, *, tolerated: Collection[str], cache: StatCache
+) -> list[str]:
+    """Return which inputs of `stage` are no longer what they were when `context` was made, and in what way."""
+    damage = [
+        damage
+        for name in stage.inputs
+        for damage in find_damage(context.inputs[name], workspace=context.workspace, cache=cache)
+    ]
+    digests = digest_inputs(stage, context.inputs, cache=cache)
+    changed = [name for name, digest in digests.items() if context.input_digests[name] != digest]
+    return [str(found) for found in damage if found.artifact.path not in tolerated] + changed
 
 
 def find_damage(record: StageRecord, *, workspace: Workspace, cache: StatCache) -> tuple[Damage, ...]:

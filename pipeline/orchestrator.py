@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from pipeline import files
@@ -19,9 +18,9 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
-from pipeline.observe import Sight, digest_inputs, find_damage, observe
+from pipeline.observe import Sight, digest_inputs, find_changed_inputs, observe
 from pipeline.records import Artifact, StageRecord
-from pipeline.reset import Removal, all_results, everything_of, one_config_of
+from pipeline.reset import Removal, configs_of, everything_of
 from pipeline.stage import (
     ProgressReport,
     ReadsFiles,
@@ -168,17 +167,9 @@ class Orchestrator:
     def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
         """Return what a reset of the stages `names` takes away; with all stages named, old results too."""
         chosen = [stage for stage in self.stages if stage.name in names]
-        if only_this_run:
-            of_each = [
-                one_config_of(stage, config_hash=self._hashes[stage.name], workspace=self.workspace) for stage in chosen
-            ]
-            return tuple(chain.from_iterable(of_each))
-        found = list(chain.from_iterable(everything_of(stage, workspace=self.workspace) for stage in chosen))
-        if len(chosen) == len(self.stages):
-            inside = self.workspace.results
-            found = [removal for removal in found if not removal.path.is_relative_to(inside)]
-            found += all_results(self.workspace)
-        return tuple(found)
+        if not only_this_run:
+            return everything_of(chosen, workspace=self.workspace, has_all=len(chosen) == len(self.stages))
+        return configs_of(chosen, hashes=self._hashes, workspace=self.workspace)
 
     def reset(self, removals: Sequence[Removal]) -> None:
         """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""
@@ -268,14 +259,7 @@ class Orchestrator:
                 files.remove(path)
 
     def _require_same_inputs(self, stage: Stage, context: StageContext, *, tolerated: Collection[str]) -> None:
-        changed = [
-            str(damage)
-            for name in stage.inputs
-            for damage in find_damage(context.inputs[name], workspace=self.workspace, cache=self._cache)
-            if damage.artifact.path not in tolerated
-        ]
-        digests = digest_inputs(stage, context.inputs, cache=self._cache)
-        changed += [name for name, digest in digests.items() if context.input_digests[name] != digest]
+        changed = find_changed_inputs(stage, context, tolerated=tolerated, cache=self._cache)
         if changed:
             raise StageFailed(
                 f"the inputs of {stage.name} changed while it ran: {'; '.join(changed[:3])}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,25 @@ class Removal:
     num_bytes: int
 
 
-def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
-    """Return everything that any run of `stage` left in the workspace."""
+def everything_of(stages: Sequence[Stage], *, workspace: Workspace, has_all: bool) -> tuple[Removal, ...]:
+    """Return everything that any run of `stages` left in the workspace; with all stages, all results too."""
+    found = [removal for stage in stages for removal in _everything_of(stage, workspace=workspace)]
+    if has_all:
+        found = [removal for removal in found if not removal.path.is_relative_to(workspace.results)]
+        found += _removals("", _entries(workspace.results))
+    return tuple(found)
+
+
+def configs_of(stages: Sequence[Stage], *, hashes: Mapping[str, str], workspace: Workspace) -> tuple[Removal, ...]:
+    """Return what the runs of `stages` with the configs of these `hashes` left, whatever their inputs were."""
+    return tuple(
+        removal
+        for stage in stages
+        for removal in _config_of(stage, config_hash=hashes[stage.name], workspace=workspace)
+    )
+
+
+def _everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
     paths: list[Path] = []
     if isinstance(stage, OwnsFolders):
         paths += sorted(path for pattern in stage.folders for path in workspace.root.glob(pattern))
@@ -33,11 +50,8 @@ def everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
     return _removals(stage.name, paths)
 
 
-def one_config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> list[Removal]:
-    """Return what the runs of `stage` with one config left in the workspace, whatever their inputs were.
-
-    Files that a record of another config vouches for too are left to it: two sizes of a data set share chunks.
-    """
+def _config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> list[Removal]:
+    # Files that a record of another config vouches for too are left to it: two sizes of a data set share chunks.
     paths: dict[Path, None] = {}
     shared: set[Path] = set()
     for record in workspace.records.readable(stage.name):
@@ -49,11 +63,6 @@ def one_config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> li
     own = [path for path in paths if path not in shared]
     own += sorted((workspace.checkpoints / stage.name).glob(f"{config_hash}*"))
     return _removals(stage.name, own)
-
-
-def all_results(workspace: Workspace) -> list[Removal]:
-    """Return everything in the results folder, of whatever stage and run."""
-    return _removals("", _entries(workspace.results))
 
 
 def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
