@@ -87,6 +87,7 @@ def decide(seen: Observation) -> Decision:
     | record there, artifacts missing or altered | RESUME if partial work fits, else RUN | ARTIFACT_DAMAGED |
     | record there, the stage's code changed, and it reruns for that | RUN | CODE_CHANGED |
     | record there, all verified | SKIP | UP_TO_DATE |
+    | no record, partial work, but the code changed since it began, and the stage reruns for that | RUN | CODE_CHANGED |
     | no record, partial work with this hash and these inputs | RESUME | INTERRUPTED |
     | no record, one with this config for other inputs | RUN | INPUTS_CHANGED |
     | no record, another config of this stage has one | RUN | CONFIG_CHANGED: which fields, old -> new |
@@ -128,6 +129,8 @@ def _with_record(seen: Observation) -> tuple[Action, Reason, str]:
 
 
 def _without_record(seen: Observation) -> tuple[Action, Reason, str]:
+    if seen.partial_work and seen.changed_code and seen.reruns_on_code_change:
+        return Action.RUN, Reason.CODE_CHANGED, f"changed since it began: {_listed(seen.changed_code)}"
     if seen.partial_work:
         return Action.RESUME, Reason.INTERRUPTED, f"continues from {seen.partial_work}"
     if seen.changed_inputs:

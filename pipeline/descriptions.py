@@ -172,5 +172,5 @@ def _code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
             hanging="  ",
         )
         for each in plans
-        if each.code_changes and each.decision.action in (Action.SKIP, Action.REPAIR)
+        if each.code_changes and each.decision.action is not Action.RUN
     ]

@@ -56,7 +56,7 @@ def observe(
         record_problem=problem,
         damage=tuple(map(str, damage)),
         is_repairable=bool(damaged) and isinstance(stage, Repairable) and stage.can_repair(damaged),
-        changed_code=changed_code(record.code, code) if record else (),
+        changed_code=_changed_code(record, context, code),
         reruns_on_code_change=reruns_on_code_change,
         partial_work=_partial_work(stage, context) if record is None or damage else "",
         **_compare_with_other_runs(stage, context) if record is None else {},
@@ -126,6 +126,14 @@ def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
         return None, ""
     except IntegrityError as error:
         return None, error.message
+
+
+def _changed_code(record: StageRecord | None, context: StageContext, code: Mapping[str, str]) -> tuple[str, ...]:
+    """Compare with the code of the record, or with that with which unfinished work began."""
+    store = context.workspace.records
+    path = store.path(context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
+    before = record.code if record else store.code_at_begin(path)
+    return changed_code(before, code) if before else ()
 
 
 def _partial_work(stage: Stage, context: StageContext) -> str:

@@ -186,7 +186,7 @@ class Orchestrator:
         sight = self._observe(stage, context, forced=forced)
         decision = decide(sight.observation)
         self._emit(Kind.DECISION, stage.name, action=decision.action, reason=decision.reason, detail=decision.detail)
-        if decision.action in (Action.SKIP, Action.REPAIR):
+        if decision.action is not Action.RUN:
             self._warn_of_changed_code(sight)
         if decision.action is Action.SKIP and sight.record is not None:
             return StageOutcome(decision, sight.record, time.monotonic() - started)
@@ -196,15 +196,21 @@ class Orchestrator:
     def _execute(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageRecord:
         for folder in (self.workspace.datasets, self.workspace.results):
             files.sweep_temporaries(folder)
-        # What is mended keeps the parts that the earlier code made: that it changed stays known.
-        code = sight.record.code if sight.record and decision.action is Action.REPAIR else self._code(stage)
+        store, path = self.workspace.records, self._record_path(context)
+        code = self._code(stage)
+        # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
+        if decision.action is not Action.RUN:
+            code = (sight.record.code if sight.record else store.code_at_begin(path)) or code
         started, started_at = time.monotonic(), now()
         self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
         with self._telling_of_failure(stage):
             # A record means that the stage is whole: it goes before work begins and comes back when all is done.
             if sight.observation.record_problem:
-                files.set_aside(self._record_path(context))
-            self.workspace.records.remove(self._record_path(context))
+                files.set_aside(path)
+            if decision.action is Action.RUN:
+                store.end(path)
+            store.begin(path, code=code)
+            store.remove(path)
             self._remove_links(sight)
             result = self._work(stage, context, decision=decision, sight=sight)
             self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)
@@ -227,8 +233,9 @@ class Orchestrator:
             finished_at=now(),
             duration_seconds=time.monotonic() - started,
         )
-        self.workspace.records.save(record)
-        self.workspace.records.drop_superseded(record)
+        store.save(record)
+        store.end(path)
+        store.drop_superseded(record)
         self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
         return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +105,23 @@ class RecordStore:
         """Remove the record at `path`: from now on the stage does not count as whole."""
         files.remove(path)
 
+    def begin(self, path: Path, *, code: Mapping[str, str]) -> None:
+        """Note beside where the record will be with which code the work begins; the first note counts."""
+        note = _note_of(path)
+        if not note.exists():
+            save_sealed(note, {"code": dict(code)})
+
+    def code_at_begin(self, path: Path) -> dict[str, str]:
+        """Return the code with which the unfinished work of this run began; empty where that is not known."""
+        try:
+            return dict(load_sealed(_note_of(path))["code"])
+        except (FileNotFoundError, IntegrityError, KeyError):
+            return {}
+
+    def end(self, path: Path) -> None:
+        """Drop the note of `begin`: the work is done, or starts from zero."""
+        files.remove(_note_of(path))
+
     def drop_superseded(self, record: StageRecord) -> None:
         """Remove the records of the same stage whose artifacts were overwritten by those of `record`."""
         digests = {artifact.path: artifact.xxh3 for artifact in record.artifacts}
@@ -120,6 +138,10 @@ class RecordStore:
             except IntegrityError:
                 continue  # reported where it matters: when its own run is observed
         return sorted(records, key=lambda record: record.finished_at)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_suffix(".begun")  # not *.json: no record
 
 
 def run_key(config_hash: str, inputs_digest: str) -> str:

@@ -54,7 +54,9 @@ _RECORD = replace(_NO_RECORD, has_record=True)
         (replace(_RECORD, damage=()), Action.RUN, Reason.CODE_CHANGED, "module.function"),
         (replace(_RECORD, damage=(), reruns_on_code_change=False), Action.SKIP, Reason.UP_TO_DATE, "as recorded"),
         (replace(_RECORD, damage=(), changed_code=()), Action.SKIP, Reason.UP_TO_DATE, "as recorded"),
-        (_NO_RECORD, Action.RESUME, Reason.INTERRUPTED, "continues from step 7"),
+        (_NO_RECORD, Action.RUN, Reason.CODE_CHANGED, "since it began: module.function"),
+        (replace(_NO_RECORD, changed_code=()), Action.RESUME, Reason.INTERRUPTED, "continues from step 7"),
+        (replace(_NO_RECORD, reruns_on_code_change=False), Action.RESUME, Reason.INTERRUPTED, "continues from step 7"),
         (replace(_NO_RECORD, partial_work=""), Action.RUN, Reason.INPUTS_CHANGED, "other inputs: before"),
         (
             replace(_NO_RECORD, partial_work="", changed_inputs=()),

@@ -384,6 +384,24 @@ def test_changed_code_warns_or_runs_again(toy: _Toy, monkeypatch: pytest.MonkeyP
     assert _did(toy.run(reruns_on_code_change=True)) == _ALL_SKIPPED
 
 
+def test_work_continued_with_other_code_is_told_and_stays_known(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the code changed between a stop and its continuation the run says so, and so does the next one."""
+    version = ["first"]
+    monkeypatch.setattr(orchestrator, "code_digests", lambda stage, **_: {f"toys.{stage.name}": version[0]})
+    pipeline = toy.configure()
+    toy.numbers.stops_after = 2
+    with pytest.raises(Interrupted):
+        pipeline.run()
+    version[0] = "edited"
+    assert toy.configure().plan()[0].code_changes == ("toys.numbers",)
+    assert toy.configure(reruns_on_code_change=True).plan()[0].decision.reason is Reason.CODE_CHANGED
+    for _ in range(2):
+        toy.run()
+        warned = [event.stage for event in toy.events if event.kind is Kind.WARNING]
+        assert warned == ["numbers"]
+    assert not list(toy.workspace.root.rglob("*.begun"))
+
+
 def test_only_one_run_at_a_time(toy: _Toy) -> None:
     """A run in a locked workspace fails before it touches anything."""
     pipeline = toy.configure()
