@@ -153,6 +153,8 @@ def reset(settings: SettingsOptions, word: str, *, only_this_run: bool, ask: Ask
         ],
     }
     told = f"removed {total}" if is_agreed else "nothing was removed" if removals else "there is nothing to remove"
+    if only_this_run and not removals and set(session.stages(word)) & orchestrator.half_done().keys():
+        told += " that is whole; `pipeline progress reset` discards half-done work"
     return Answer(document, lambda _: told)
 
 

@@ -247,6 +247,7 @@ def test_progress_is_shown_part_by_part_and_can_be_discarded(call: Call, tmp_pat
     assert call("progress show --json").document["stages"] == {"numbers": {"done": 4}}
     assert call("progress reset --yes").out == "nothing was discarded\n"  # what is whole is no half-done work
     next(tmp_path.glob("checkpoints/numbers/*.json")).unlink()
+    assert "`pipeline progress reset` discards half-done work" in call("reset data --set numbers.count=4 --yes").out
     assert "Discard the progress of numbers?" in call("progress reset", code=2).err
     assert call("progress reset --yes").out == "discarded the progress of numbers\n"
     assert call("progress reset --yes").out == "nothing was discarded\n"
