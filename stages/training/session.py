@@ -129,6 +129,8 @@ def _build(
     window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
     skipped = {split: _skipped(context, config, manifest, split) for split in ("train", "validation")}
+    validation_reader = partial(_reader, config, manifest_path, "validation", skipped["validation"])
+    validator = Validator(learner.task, validation_reader, learner.batches, metric=config.validation.metric)
     parts: dict[str, Stateful] = {
         "model": learner.model,
         "optimizer": OptimizerState(learner.optimizer),
@@ -156,14 +158,7 @@ def _build(
         skipped=skipped,
         state=TrainState(parts, documents={"progress": PROGRESS_NAME}),
         feed=Feed(partial(_reader, config, manifest_path, "train", skipped["train"]), rng),
-        validator=Validator(
-            learner.task,
-            partial(_reader, config, manifest_path, "validation", skipped["validation"]),
-            learner.batches,
-            metric=config.validation.metric,
-        )
-        if manifest.split("validation")
-        else None,
+        validator=validator if manifest.split("validation") else None,
         mini_epochs=_mini_epochs(config, manifest),
         store=store,
         telemetry=Telemetry(context, tracker, total_steps=total_steps),
