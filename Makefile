@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo $$python; break; fi; done)
 
-.PHONY: run test lint format bench clean
+.PHONY: run test lint format bench crash soak mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -27,6 +27,16 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)  ## whole-process times beside their yardsticks
 	$(BIN)/python benchmarks/startup.py
+
+crash: $(INSTALLED)  ## every fault point and every crash state, exhaustively (minutes)
+	$(BIN)/python benchmarks/crash.py $(ARGS)
+
+KILLS ?= 1000
+soak: $(INSTALLED)  ## random SIGKILLs of a quick run, compared with the run that was never killed (make soak KILLS=1000)
+	$(BIN)/python benchmarks/soak.py --kills $(KILLS) $(ARGS)
+
+mutations: $(INSTALLED)  ## remove each protective step in turn; a test must go red each time
+	$(BIN)/python benchmarks/mutations.py $(ARGS)
 
 clean:  ## remove what was installed, never what was computed
 	rm -rf $(VENV)

@@ -1,7 +1,8 @@
 """The only module that writes durably: a file or folder is there whole, or it is not there.
 
 Commit protocol: a temporary in the same folder, created exclusively; all bytes, the count checked; fsync; the size
-compared; `os.replace`; fsync of the folder. An fsync that failed is never repeated: the temporary is dropped.
+compared; rename; fsync of the folder. An fsync that failed is never repeated: the temporary is dropped. Nothing is
+ever written through a link.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.disk import Disk
 from pipeline.errors import IntegrityError, ResourceExhausted
 
 TEMPORARY_PREFIX = ".tmp-"
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+disk = Disk()  # what all writes of this process go through; only tests put another one here
+_durable_folders: set[Path] = set()  # whose names this process knows to be durable
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -25,54 +30,51 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
     Raises:
         ResourceExhausted: the disk or the quota is full; the old file is untouched.
+        IntegrityError: the disk took other than these bytes, or a link stands in the way; the old file is untouched.
         OSError: any other failure; the old file is untouched.
     """
     make_folder(path.parent)
     temporary = _temporary_beside(path)
-    with _dropping(temporary):
+    with _dropping(temporary, num_bytes=len(data)):
         _write_new(temporary, data)
-        temporary.replace(path)
-    fsync_folder(path.parent)
+        disk.rename(temporary, path)
+    disk.fsync_folder(path.parent)
 
 
-def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Create the folder `path` whole or not at all: `fill` writes flat files into a temporary, which is then renamed.
+def write_folder(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
+    """Create the folder `path` with the files `contents` (name, data), in their order, whole or not at all.
 
     Raises:
         FileExistsError: `path` is already there; a finished folder is never overwritten.
-        ResourceExhausted: the disk or the quota is full.
+        ResourceExhausted, IntegrityError, OSError: as `write_bytes`; nothing of it is there.
     """
     if path.exists():
         raise FileExistsError(f"{path} is already there")
     make_folder(path.parent)
     temporary = _temporary_beside(path)
     with _dropping(temporary):
-        temporary.mkdir()
-        fill(temporary)
-        for file in sorted(temporary.iterdir()):
-            fsync_file(file)
-        fsync_folder(temporary)
-        temporary.rename(path)
-    fsync_folder(path.parent)
+        disk.mkdir(temporary)
+        for name, data in contents:
+            with _telling_of_full_disk(path, num_bytes=len(data)):
+                _write_new(temporary / name, data)
+        disk.fsync_folder(temporary)
+        disk.rename(temporary, path)
+    disk.fsync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Create the folder `path` with its parents, and make each new entry durable."""
-    if path.is_dir():
+    """Create the folder `path` with its parents, and make each entry durable; raises as `write_bytes` does."""
+    if path in _durable_folders and path.is_dir():
         return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    fsync_folder(path.parent)
-
-
-def fsync_file(path: Path) -> None:
-    """Make the contents of the file at `path` durable (for files that a library wrote)."""
-    _fsync_path(path, os.O_RDONLY)
-
-
-def fsync_folder(path: Path) -> None:
-    """Make the entries of the folder `path` (new, renamed or removed names) durable."""
-    _fsync_path(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    # Not only folders that are new: one that is there may have been made by a process that was killed before the fsync.
+    # What cannot have been made by such a process, because it may not be written or is another disk, is left out.
+    if not path.is_dir() or (os.access(path.parent, os.W_OK) and not path.is_mount()):
+        make_folder(path.parent)
+        if not path.is_dir():
+            _make_one(path)
+        disk.fsync_folder(path.parent)
+    _refuse_links(path)
+    _durable_folders.add(path)
 
 
 def remove(path: Path) -> None:
@@ -80,12 +82,12 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         # Renamed first: a removal that is killed half-way leaves a temporary, never a folder that looks whole.
         doomed = _temporary_beside(path)
-        path.rename(doomed)
-        fsync_folder(path.parent)
-        shutil.rmtree(doomed)
+        disk.rename(path, doomed)
+        disk.fsync_folder(path.parent)
+        _remove_tree(doomed)
     elif path.is_symlink() or path.exists():
-        path.unlink()
-        fsync_folder(path.parent)
+        disk.unlink(path)
+        disk.fsync_folder(path.parent)
 
 
 def set_aside(path: Path) -> Path:
@@ -93,8 +95,8 @@ def set_aside(path: Path) -> Path:
     number = 0
     while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
-    path.rename(target)
-    fsync_folder(path.parent)
+    disk.rename(path, target)
+    disk.fsync_folder(path.parent)
     return target
 
 
@@ -106,10 +108,30 @@ def sweep_temporaries(root: Path) -> int:
     leftovers = [path for path in _walk(root) if path.name.startswith(TEMPORARY_PREFIX)]
     for path in leftovers:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            _remove_tree(path)
         else:
-            path.unlink(missing_ok=True)
+            disk.unlink(path)
     return len(leftovers)
+
+
+def _make_one(path: Path) -> None:
+    try:
+        disk.mkdir(path)
+    except FileExistsError:
+        if not path.is_dir():  # else another process was faster
+            raise
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder whose name says that it is no longer wanted: it may stay half-removed, so nothing is synced."""
+    for path, names, file_names in os.walk(folder, topdown=False):
+        inner = [Path(path, name) for name in (*names, *file_names)]
+        for entry in inner:
+            if entry.is_dir() and not entry.is_symlink():
+                disk.rmdir(entry)
+            else:
+                disk.unlink(entry)
+    disk.rmdir(folder)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -119,47 +141,63 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{path.name}"[:255])
+    # File systems allow 255 bytes for a name, and letters may take several.
+    tail = os.fsencode(path.name)[-200:].decode(errors="ignore")
+    return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{tail}")
 
 
 def _write_new(path: Path, data: bytes | memoryview) -> None:
     view = memoryview(data).cast("B")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    descriptor = disk.create(path)
     try:
         written = 0
         while written < len(view):
-            written += os.write(descriptor, view[written:])
-        os.fsync(descriptor)
+            written += disk.write(descriptor, view[written:])
+        disk.fsync(descriptor)
         size = os.fstat(descriptor).st_size
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
+    # A disk that says it took more than it did is found out here.
     if size != len(view):
         raise IntegrityError(f"{path} holds {size} bytes after {len(view)} were written", hint="check the disk")
 
 
-def _fsync_path(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _refuse_links(folder: Path) -> None:
+    real = os.path.realpath(folder)
+    if real != os.path.abspath(folder):  # noqa: PTH100 - Path.absolute keeps `..`
+        raise IntegrityError(
+            f"{folder} leads through a link to {real}; nothing is written through links",
+            hint="remove the link; only checkpoints, datasets, results and logs themselves may be links",
+        )
 
 
 @contextmanager
-def _dropping(temporary: Path) -> Iterator[None]:
-    """Remove `temporary` when its writer fails, and turn a full disk into ResourceExhausted."""
+def _telling_of_full_disk(path: Path, *, num_bytes: int) -> Iterator[None]:
     try:
         yield
-    except BaseException as error:
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
         with suppress(OSError):
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            free = shutil.disk_usage(temporary.parent).free
+            free = shutil.disk_usage(path.parent).free
             raise ResourceExhausted(
-                f"no space left for {temporary.parent}: {free} bytes are free",
+                f"no space left for {path}: {num_bytes} bytes were to be written, {free} bytes are free "
+                f"({os.strerror(error.errno).lower()})",
                 hint="free some space and run the same command again; what was finished is kept",
             ) from error
         raise
+
+
+@contextmanager
+def _dropping(temporary: Path, *, num_bytes: int = 0) -> Iterator[None]:
+    """Remove `temporary` when its writer fails, and turn a full disk into ResourceExhausted."""
+    with _telling_of_full_disk(temporary, num_bytes=num_bytes):
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                if temporary.is_dir():
+                    _remove_tree(temporary)
+                else:
+                    disk.unlink(temporary)
+            raise

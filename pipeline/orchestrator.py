@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action, Decision, Observation, Reason, decide, describe_code_changes
 from pipeline.environment import describe_environment
-from pipeline.errors import Interrupted, StageFailed
+from pipeline.errors import IntegrityError, Interrupted, StageFailed
 from pipeline.events import Event, Kind, Reporter
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.graph import ordered, up_to
@@ -261,9 +261,10 @@ class Orchestrator:
     def _remove_links(self, sight: Sight) -> None:
         """Take away links that stand where artifacts were: nothing is ever written through them."""
         for damage in sight.damage:
-            path = self.workspace.root / damage.artifact.path
-            if path.is_symlink():
-                files.remove(path)
+            with suppress(IntegrityError):  # it leads out of the workspace: nothing will be written there either
+                path = self.workspace.absolute(damage.artifact.path)
+                if path.is_symlink():
+                    files.remove(path)
 
     def _require_same_inputs(self, stage: Stage, context: StageContext, *, tolerated: Collection[str]) -> None:
         changed = find_changed_inputs(stage, context, tolerated=tolerated, cache=self._cache)

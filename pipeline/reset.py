@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import IntegrityError
 from pipeline.records import StageRecord
 from pipeline.stage import OwnsFolders, Stage
 from pipeline.workspace import Workspace
@@ -43,7 +45,8 @@ def configs_of(stages: Sequence[Stage], *, hashes: Mapping[str, str], workspace:
 def _everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
     paths: list[Path] = []
     if isinstance(stage, OwnsFolders):
-        paths += sorted(path for pattern in stage.folders for path in workspace.root.glob(pattern))
+        found = sorted(path for pattern in stage.folders for path in workspace.root.glob(pattern))
+        paths += [workspace.absolute(path.relative_to(workspace.root).as_posix()) for path in found]
     for record in workspace.records.readable(stage.name):
         paths += _artifact_paths(record, workspace=workspace)
     paths += _entries(workspace.checkpoints / stage.name)
@@ -77,8 +80,11 @@ def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
 
 def _artifact_paths(record: StageRecord, *, workspace: Workspace) -> list[Path]:
     # Not resolved: a link that took the place of an artifact is itself what is removed, never what it points to.
-    paths = [workspace.root / artifact.path for artifact in record.artifacts]
-    return [path for path in paths if ".." not in path.parts]
+    paths = []
+    for artifact in record.artifacts:
+        with suppress(IntegrityError):  # leads out of the workspace: not ours to remove
+            paths.append(workspace.absolute(artifact.path))
+    return paths
 
 
 def _entries(folder: Path) -> list[Path]:

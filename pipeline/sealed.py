@@ -14,10 +14,15 @@ SEAL = "digest"
 MAX_BYTES = 256 << 20  # a manifest of a million chunks is about 200 MiB; anything larger is not ours
 
 
-def save_sealed(path: Path, document: dict[str, Any]) -> None:
-    """Write `document` durably to `path`, indented for people, with its digest as the last key."""
+def sealed_bytes(document: dict[str, Any]) -> bytes:
+    """Return `document` as JSON, indented for people, with its digest as the last key."""
     sealed = {**document, SEAL: digest_json(document)}
-    files.write_bytes(path, (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def save_sealed(path: Path, document: dict[str, Any]) -> None:
+    """Write `document` durably to `path` as `sealed_bytes` gives it."""
+    files.write_bytes(path, sealed_bytes(document))
 
 
 def load_sealed(path: Path) -> dict[str, Any]:

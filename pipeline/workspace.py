@@ -17,6 +17,7 @@ from pipeline.records import RecordStore
 
 LOCK_NAME = ".pipeline.lock"
 OWNER_NAME = ".pipeline.lock.json"
+_FOLDERS = ("checkpoints", "datasets", "results", "logs")
 _UNNAMED = "a process that has not yet said its name"
 
 
@@ -34,22 +35,26 @@ class Workspace:
     @property
     def checkpoints(self) -> Path:
         """Stage records, and the training state to continue from."""
-        return self.root / "checkpoints"
+        return self._folder("checkpoints")
 
     @property
     def datasets(self) -> Path:
         """Generated data sets."""
-        return self.root / "datasets"
+        return self._folder("datasets")
 
     @property
     def results(self) -> Path:
         """What a run is for: weights, metrics, predictions, reports."""
-        return self.root / "results"
+        return self._folder("results")
 
     @property
     def logs(self) -> Path:
         """Logs and events."""
-        return self.root / "logs"
+        return self._folder("logs")
+
+    def _folder(self, name: str) -> Path:
+        # These four may be links to where there is room; they are resolved here, and no link is followed below them.
+        return (self.root / name).resolve()
 
     @property
     def records(self) -> RecordStore:
@@ -58,18 +63,28 @@ class Workspace:
 
     def relative(self, path: Path) -> str:
         """Return `path`, which lies in the workspace, as it is written in records: relative, with slashes."""
+        for name in _FOLDERS:
+            if path.is_relative_to(self._folder(name)):
+                return (Path(name) / path.relative_to(self._folder(name))).as_posix()
         return path.relative_to(self.root).as_posix()
 
-    def resolve(self, relative: str) -> Path:
-        """Return the file that a record names; raises IntegrityError when that would lie outside the workspace.
+    def absolute(self, relative: str) -> Path:
+        """Return where the entry that a record names lies, which may itself be a link.
 
-        A folder of the workspace may itself be a link to where there is room; links below it must stay inside.
+        Raises:
+            IntegrityError: that would be outside the workspace.
         """
-        path = Path(os.path.normpath(self.root / relative))
-        inside = [self.root, *(folder.resolve() for folder in (self.checkpoints, self.datasets, self.results))]
-        is_inside = any(path.resolve().is_relative_to(folder) for folder in inside)
-        if not path.is_relative_to(self.root) or not is_inside:
-            raise IntegrityError(f"{relative!r} leads out of the workspace {self.root}", hint="it was not touched")
+        first, *rest = Path(os.path.normpath(relative)).parts or ("",)
+        if Path(relative).is_absolute() or first == ".." or "\0" in relative:
+            raise _leads_out(relative, self.root)
+        return (self._folder(first) if first in _FOLDERS else self.root / first).joinpath(*rest)
+
+    def resolve(self, relative: str) -> Path:
+        """Return the file that a record names; raises IntegrityError when it, or what it links to, lies outside."""
+        path = self.absolute(relative)
+        inside = [self.root, *(self._folder(name) for name in _FOLDERS)]
+        if not any(path.resolve().is_relative_to(folder) for folder in inside):
+            raise _leads_out(relative, self.root)
         return path
 
     @property
@@ -103,6 +118,10 @@ class Workspace:
         finally:
             owner.unlink(missing_ok=True)
             lock.release()
+
+
+def _leads_out(relative: str, root: Path) -> IntegrityError:
+    return IntegrityError(f"{relative!r} leads out of the workspace {root}", hint="it was not touched")
 
 
 def now() -> str:

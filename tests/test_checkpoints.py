@@ -113,7 +113,7 @@ def test_rotation_comes_after_the_new_one_is_safe(tmp_path: Path, monkeypatch: p
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
-        patch.setattr(files, "fsync_folder", fail)
+        patch.setattr(files.disk, "fsync_folder", fail)
         _save(store, 2)
     assert [path.name[:21] for path in tmp_path.iterdir()] == ["checkpoint-step000001"]
 

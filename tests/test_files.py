@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import files
-from pipeline.errors import ResourceExhausted
+from pipeline.disk import Disk
+from pipeline.errors import IntegrityError, ResourceExhausted
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -63,27 +66,26 @@ def test_folder_appears_whole(tmp_path: Path) -> None:
     """While it is filled a folder has a temporary name; if filling fails, nothing stays."""
     target = tmp_path / "checkpoint"
 
-    def fill(folder: Path) -> None:
+    def contents(failure: type[BaseException] | None = None) -> Iterator[tuple[str, bytes]]:
+        yield "a", b"1"
         assert not target.exists()
-        (folder / "a").write_bytes(b"1")
+        if failure:
+            raise failure
+        yield "b", b"2"
 
-    files.write_folder(target, fill)
-    assert [path.name for path in target.iterdir()] == ["a"]
-
-    def fail(folder: Path) -> None:
-        (folder / "a").write_bytes(b"1")
-        raise RuntimeError
-
+    files.write_folder(target, contents())
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"a": b"1", "b": b"2"}
+    files.remove(target)
     with pytest.raises(RuntimeError):
-        files.write_folder(tmp_path / "other", fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+        files.write_folder(target, contents(RuntimeError))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_finished_folder_is_never_overwritten(tmp_path: Path) -> None:
     """Writing a folder that is there fails and leaves it as it was."""
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(FileExistsError):
-        files.write_folder(tmp_path / "checkpoint", lambda _: None)
+        files.write_folder(tmp_path / "checkpoint", [])
 
 
 def test_remove_does_not_follow_links(tmp_path: Path) -> None:
@@ -120,19 +122,44 @@ def test_sweep_removes_only_temporaries(tmp_path: Path) -> None:
 def test_order_of_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes are durable before the name points to them, and the name is durable before the call returns."""
     operations: list[str] = []
-    fsync, replace = os.fsync, Path.replace
 
-    def record_fsync(descriptor: int) -> None:
-        operations.append("fsync folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "fsync file")
-        fsync(descriptor)
+    class Recorder(Disk):
+        def __getattribute__(self, name: str) -> Any:
+            operations.append(name)
+            return super().__getattribute__(name)
 
-    def record_replace(self: Path, target: Path) -> Path:
-        operations.append("replace")
-        return replace(self, target)
-
-    monkeypatch.setattr(os, "fsync", record_fsync)
-    monkeypatch.setattr(Path, "replace", record_replace)
+    files.make_folder(tmp_path)
+    monkeypatch.setattr(files, "disk", Recorder())
     files.write_bytes(tmp_path / "file.bin", b"1")
-    assert operations == ["fsync file", "replace", "fsync folder"]
-    files.write_folder(tmp_path / "folder", lambda folder: files.write_bytes(folder / "a", b"1"))
-    assert operations[-3:] == ["fsync file", "fsync folder", "fsync folder"]
+    assert operations == ["create", "write", "fsync", "close", "rename", "fsync_folder"]
+    operations.clear()
+    files.write_folder(tmp_path / "folder", [("a", b"1")])
+    assert operations == ["mkdir", "create", "write", "fsync", "close", "fsync_folder", "rename", "fsync_folder"]
+
+
+def test_folder_of_a_killed_process_is_made_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is there, but whose name may be lost with the power, is synced before anything is put into it."""
+    synced: list[Path] = []
+
+    class Recorder(Disk):
+        def fsync_folder(self, path: Path) -> None:
+            synced.append(path)
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.setattr(files, "disk", Recorder())
+    files.write_bytes(tmp_path / "a" / "b" / "c", b"1")
+    assert synced[-3:] == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """Where a folder on the way is a link, writing is refused, and what it points to stays as it was."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "link" / "x", tmp_path / "link" / "new" / "x"):
+        with pytest.raises(IntegrityError, match="leads through a link"):
+            files.write_bytes(path, b"1")
+    assert not list((tmp_path / "elsewhere").rglob("x"))
+    (tmp_path / "file").symlink_to(tmp_path / "elsewhere" / "precious")
+    files.write_bytes(tmp_path / "file", b"1")
+    assert not (tmp_path / "file").is_symlink()
+    assert not (tmp_path / "elsewhere" / "precious").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_bytes
-from pipeline.sealed import load_sealed, save_sealed
+from pipeline.sealed import load_sealed, sealed_bytes
 from pipeline.stage import StageContext
 
 SCHEMA_VERSION = 1
@@ -183,11 +183,11 @@ class CheckpointStore:
         metadata: list[CheckpointMetadata] = []
         generation = 1 + max((checkpoint.metadata.generation for checkpoint in self.checkpoints()), default=0)
 
-        def fill(folder: Path) -> None:
+        def written() -> Iterator[tuple[str, bytes]]:
             # One file at a time: the whole state twice in memory would be the peak of the run. The digest is that of
             # the bytes in memory, so a disk that stores others is found out.
             for name, data in contents:
-                (folder / name).write_bytes(data)
+                yield name, data
                 stored[name] = StoredFile(size=len(data), xxh3=digest_bytes(data))
             config_hash, inputs_digest = self._owner
             metadata.append(
@@ -200,9 +200,9 @@ class CheckpointStore:
                     files=stored,
                 )
             )
-            save_sealed(folder / METADATA_NAME, metadata[0].model_dump(mode="json"))
+            yield METADATA_NAME, sealed_bytes(metadata[0].model_dump(mode="json"))
 
-        files.write_folder(path, fill)
+        files.write_folder(path, written())
         # Only now: had the write failed, what there was would be all there is.
         self._rotate()
         return Checkpoint(path, metadata[0])
@@ -212,7 +212,7 @@ class CheckpointStore:
         for path in [*self._folders(_NAME), *self._folders(_SET_ASIDE)]:
             files.remove(path)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+            files.remove(self.folder)
 
     def _folders(self, pattern: re.Pattern[str]) -> list[Path]:
         if not self.folder.is_dir():
