@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
-from pipeline.decide import Action, Decision, Observation, Reason, decide, describe_code_changes
-from pipeline.environment import describe_environment
-from pipeline.errors import IntegrityError, Interrupted, StageFailed
+from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
+from pipeline.errors import PipelineError
 from pipeline.events import Event, Kind, Reporter
+from pipeline.execution import Executor
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
-from pipeline.observe import Sight, digest_inputs, find_changed_inputs, observe
-from pipeline.records import Artifact, StageRecord
+from pipeline.lock import RunLock
+from pipeline.observe import Sight, digest_inputs, observe
+from pipeline.records import StageRecord
 from pipeline.reset import Removal, configs_of, everything_of
-from pipeline.stage import (
-    ProgressReport,
-    ReadsFiles,
-    Repairable,
-    ReportsProgress,
-    Resumable,
-    Stage,
-    StageContext,
-    StageResult,
-)
+from pipeline.stage import ProgressReport, ReadsFiles, ReportsProgress, Resumable, Stage, StageContext
 from pipeline.stat_cache import StatCache
 from pipeline.validation import Validation, validate_stage
-from pipeline.workspace import Workspace, now
+from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -109,18 +100,18 @@ class Orchestrator:
         started = time.monotonic()
         outcomes: list[StageOutcome] = []
         with ExitStack() as stack:
-            stack.enter_context(self.workspace.locked())
+            executor = self._executor(stack.enter_context(self._locked()))
             selected = self._selected(until)
             self._emit(
                 Kind.RUN_STARTED, run=self.run_name, profile=self._profile, stages=[stage.name for stage in selected]
             )
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
-            stack.callback(self._cache.save)  # also when a stage fails: what was read needs no second reading
+            stack.callback(self._save_cache)  # also when a stage fails: what was read needs no second reading
             for stage in selected:
-                with self._telling_of_failure(stage):
+                with executor.telling_of_failure(stage.name):
                     self._stop.check(where=f"the start of {stage.name}")
-                outcomes.append(self._bring_to_end(stage, self._context(stage, records), forced=forced))
+                outcomes.append(self._bring_to_end(stage, self._context(stage, records), executor, forced=forced))
                 records[stage.name] = outcomes[-1].record
         targets = [target for outcome in outcomes for target in outcome.record.targets]
         self._emit(
@@ -152,7 +143,7 @@ class Orchestrator:
 
     def discard_partial_work(self, name: str) -> None:
         """Remove the half-done work of a stage under the run lock, so that it starts from zero."""
-        with self.workspace.locked():
+        with self._locked():
             for stage, context in self._reachable():
                 if stage.name == name and isinstance(stage, Resumable):
                     stage.discard_partial_work(context)
@@ -173,7 +164,7 @@ class Orchestrator:
 
     def reset(self, removals: Sequence[Removal]) -> None:
         """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""
-        with self.workspace.locked():
+        with self._locked():
             for removal in removals:
                 files.remove(removal.path)
 
@@ -181,7 +172,24 @@ class Orchestrator:
         """Return the readable record of this run of `stage`, verified or not."""
         return self._observe(stage, context, forced=()).record
 
-    def _bring_to_end(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> StageOutcome:
+    def _locked(self) -> RunLock:
+        return self.workspace.locked(tell=lambda text: self._emit(Kind.WARNING, text=text))
+
+    def _executor(self, lock: RunLock) -> Executor:
+        return Executor(self.workspace, lock, runtime=self._runtime, reporter=self._reporter, cache=self._cache)
+
+    def _save_cache(self) -> None:
+        try:
+            self._cache.save()
+        except (
+            OSError,
+            PipelineError,
+        ) as error:  # without it the next run reads more: no reason to fail, or to hide one
+            self._emit(Kind.WARNING, text=f"the digests of this run are not remembered: {error}")
+
+    def _bring_to_end(
+        self, stage: Stage, context: StageContext, executor: Executor, *, forced: Collection[str]
+    ) -> StageOutcome:
         started = time.monotonic()
         sight = self._observe(stage, context, forced=forced)
         decision = decide(sight.observation)
@@ -190,100 +198,8 @@ class Orchestrator:
             self._warn_of_changed_code(sight)
         if decision.action is Action.SKIP and sight.record is not None:
             return StageOutcome(decision, sight.record, time.monotonic() - started)
-        record = self._execute(stage, context, decision=decision, sight=sight)
+        record = executor.execute(stage, context, decision=decision, sight=sight, code=self._code(stage))
         return StageOutcome(decision, record, time.monotonic() - started)
-
-    def _execute(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageRecord:
-        for folder in (self.workspace.datasets, self.workspace.results):
-            files.sweep_temporaries(folder)
-        store, path = self.workspace.records, self._record_path(context)
-        code = self._code(stage)
-        # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
-        if decision.action is not Action.RUN:
-            code = (sight.record.code if sight.record else store.code_at_begin(path)) or code
-        started, started_at = time.monotonic(), now()
-        self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
-        with self._telling_of_failure(stage):
-            # A record means that the stage is whole: it goes before work begins and comes back when all is done.
-            if sight.observation.record_problem:
-                files.set_aside(path)
-            if decision.action is Action.RUN:
-                store.end(path)
-            store.begin(path, code=code)
-            store.remove(path)
-            self._remove_links(sight)
-            result = self._work(stage, context, decision=decision, sight=sight)
-            self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)
-        record = StageRecord(
-            stage=stage.name,
-            stage_version=stage.version,
-            run=self.run_name,
-            config_hash=context.config_hash,
-            config=stage.config.model_dump(mode="json"),
-            inputs_digest=context.inputs_digest,
-            inputs=dict(context.input_digests),
-            artifacts=self._artifacts(result),
-            metrics=dict(result.metrics),
-            targets=tuple(result.targets),
-            warnings=tuple(result.warnings),
-            code=code,
-            runtime=self._runtime.model_dump(mode="json"),
-            environment=describe_environment(),
-            started_at=started_at,
-            finished_at=now(),
-            duration_seconds=time.monotonic() - started,
-        )
-        store.save(record)
-        store.end(path)
-        store.drop_superseded(record)
-        self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
-        return record
-
-    @contextmanager
-    def _telling_of_failure(self, stage: Stage) -> Iterator[None]:
-        try:
-            yield
-        except Interrupted as interruption:
-            self._emit(Kind.INTERRUPTED, stage.name, signal=interruption.signal_number, where=interruption.message)
-            raise
-        except BaseException as error:  # told and raised again: the log of events must not just stop
-            self._emit(Kind.STAGE_FAILED, stage.name, error=f"{type(error).__name__}: {error}")
-            raise
-
-    def _work(self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageResult:
-        if decision.action is Action.REPAIR and isinstance(stage, Repairable):
-            return stage.repair(context, [damage.artifact for damage in sight.damage])
-        # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
-        if decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(stage, Resumable):
-            stage.discard_partial_work(context)
-        return stage.execute(context)
-
-    def _remove_links(self, sight: Sight) -> None:
-        """Take away links that stand where artifacts were: nothing is ever written through them."""
-        for damage in sight.damage:
-            with suppress(IntegrityError):  # it leads out of the workspace: nothing will be written there either
-                path = self.workspace.absolute(damage.artifact.path)
-                if path.is_symlink():
-                    files.remove(path)
-
-    def _require_same_inputs(self, stage: Stage, context: StageContext, *, tolerated: Collection[str]) -> None:
-        changed = find_changed_inputs(stage, context, tolerated=tolerated, cache=self._cache)
-        if changed:
-            raise StageFailed(
-                f"the inputs of {stage.name} changed while it ran: {'; '.join(changed[:3])}",
-                hint="its result was not recorded; leave the inputs alone and run the same command again",
-            )
-
-    def _artifacts(self, result: StageResult) -> tuple[Artifact, ...]:
-        return tuple(
-            Artifact(
-                kind=output.kind,
-                path=self.workspace.relative(output.path),
-                size=output.path.stat().st_size,
-                xxh3=self._cache.digest(output.path),
-            )
-            for output in result.outputs
-        )
 
     def _observe(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> Sight:
         return observe(
@@ -325,11 +241,6 @@ class Orchestrator:
                 if record := self._record_of(stage, context):
                     records[stage.name] = record
         return reachable
-
-    def _record_path(self, context: StageContext) -> Path:
-        return self.workspace.records.path(
-            context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest
-        )
 
     def _selected(self, until: str | None) -> tuple[Stage, ...]:
         selected = self.stages if until is None else up_to(self.stages, until)

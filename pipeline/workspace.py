@@ -1,24 +1,18 @@
-"""Where a run keeps its files, and the lock that lets only one run work there at a time."""
+"""Where a run keeps its files."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.errors import IntegrityError, WorkspaceLocked
+from pipeline.errors import IntegrityError
+from pipeline.lock import RunLock, owner
 from pipeline.records import RecordStore
 
-LOCK_NAME = ".pipeline.lock"
-OWNER_NAME = ".pipeline.lock.json"
 _FOLDERS = ("checkpoints", "datasets", "results", "logs")
-_UNNAMED = "a process that has not yet said its name"
 
 
 @dataclass(frozen=True)
@@ -90,34 +84,14 @@ class Workspace:
     @property
     def owner(self) -> str:
         """Describe the process that works here now, for people; empty if there is none. Only the lock decides."""
-        known = _read_owner(self.root / OWNER_NAME)
-        is_here = known.get("host") == socket.gethostname()
-        return "" if not known or (is_here and not _is_alive(known["pid"])) else _describe(known)
+        return owner(self.root)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run lock; raises WorkspaceLocked at once, naming the owner, when another process holds it.
+    def locked(self, *, tell: Callable[[str], None] = lambda _: None) -> RunLock:
+        """Return the run lock: raises WorkspaceLocked when entered while another process holds it.
 
-        The kernel frees the lock when its owner dies, so a lock left by a killed run never blocks.
+        `tell` is told when it takes a while, as after a run on another machine that did not say that it ended.
         """
-        from filelock import FileLock, Timeout  # not needed by `--help`, `plan` and `status`
-
-        self.root.mkdir(parents=True, exist_ok=True)
-        owner = self.root / OWNER_NAME
-        lock = FileLock(self.root / LOCK_NAME, blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise WorkspaceLocked(
-                f"another run works in {self.root}: {self.owner or _UNNAMED}",
-                hint="wait for it to end, or give another folder with --workspace",
-            ) from None
-        try:
-            owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_at": now()}))
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+        return RunLock(self.root, tell=tell)
 
 
 def _leads_out(relative: str, root: Path) -> IntegrityError:
@@ -127,25 +101,3 @@ def _leads_out(relative: str, root: Path) -> IntegrityError:
 def now() -> str:
     """Return the local time with its offset, to the second, as ISO 8601; for people, never for order."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _read_owner(path: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(path.read_text())
-        return {"pid": int(known["pid"]), "host": str(known["host"]), "started_at": str(known["started_at"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _describe(owner: Mapping[str, Any]) -> str:
-    return f"process {owner['pid']} on {owner['host']}, started {owner['started_at']}"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -20,12 +20,13 @@ _LAYERS = (
     {"commands"},
     {"session", "descriptions", "settings_schema"},
     {"orchestrator", "profiles"},
+    {"execution"},
     {"observe", "reset", "validation", "code_digest", "graph", "definition"},
     {"stage", "stat_cache"},
     {"workspace"},
     {"console", "failures", "answer", "options"},
     {"reporting", "complaints", "tables", "environment"},
-    {"records", "events", "interrupts", "fingerprint", "sealed", "files", "config", "errors", "decide"},
+    {"records", "events", "interrupts", "fingerprint", "sealed", "files", "disk", "lock", "config", "errors", "decide"},
 )
 
 

@@ -1,0 +1,162 @@
+"""The run lock, with real processes; "another machine" is a process with another boot id that takes no kernel lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import IntegrityError, PipelineError, WorkspaceLocked
+from pipeline.lock import LEASE_NAME, LOCK_NAME, RunLock, read_lease
+from pipeline.workspace import Workspace
+
+# The beat is long beside what a busy machine may delay a process, and short beside what a test may take.
+_BEAT_SECONDS = 0.3
+_HOLDER = """
+import fcntl, sys
+from pathlib import Path
+from pipeline import lock
+if sys.argv[2] == "elsewhere":
+    fcntl.flock = lambda *_: None  # a shared disk that does not pass on locks
+    lock._machine = lambda: "another machine"
+with lock.RunLock(Path(sys.argv[1]), beat_seconds=float(sys.argv[3])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _start_holder(root: Path, *, where: str = "here") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _HOLDER, str(root), where, str(_BEAT_SECONDS)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    return holder
+
+
+def _kill(holder: subprocess.Popen[str]) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+
+
+def test_second_run_is_told_who_works(workspace: Workspace) -> None:
+    """While one process holds the lock another fails at once and names pid, host and start time."""
+    with _start_holder(workspace.root) as holder:
+        with pytest.raises(WorkspaceLocked, match=rf"process {holder.pid} on \S+, started 20"), workspace.locked():
+            pass
+        assert f"process {holder.pid}" in workspace.owner
+        holder.communicate()
+    assert workspace.owner == ""
+    with workspace.locked():
+        pass
+
+
+def test_lock_of_a_dead_owner_does_not_block(workspace: Workspace) -> None:
+    """After SIGKILL the lock is free at once, although its files are still there."""
+    holder = _start_holder(workspace.root)
+    _kill(holder)
+    assert read_lease(workspace.root)["pid"] == holder.pid
+    assert workspace.owner == ""
+    told: list[str] = []
+    with workspace.locked(tell=told.append):
+        assert read_lease(workspace.root)["pid"] == os.getpid()
+    assert not told
+    assert not (workspace.root / LEASE_NAME).exists()
+
+
+def test_run_on_another_machine_keeps_this_one_out(workspace: Workspace) -> None:
+    """Where the kernel's lock does not reach, the moving lease of a living holder is enough: exit 5 with its name."""
+    with _start_holder(workspace.root, where="elsewhere") as holder:
+        told: list[str] = []
+        contender = RunLock(workspace.root, tell=told.append, beat_seconds=_BEAT_SECONDS)
+        with pytest.raises(WorkspaceLocked, match=rf"process {holder.pid} on \S+, started .*, last seen 20"), contender:
+            pass
+        assert "watching" in told[0]
+        assert f"process {holder.pid}" in workspace.owner
+        holder.communicate()
+
+
+def test_lease_of_a_dead_machine_is_taken_over(workspace: Workspace) -> None:
+    """A lease that does not move belongs to nobody: after watching it, the run begins, and says why it waited."""
+    _kill(_start_holder(workspace.root, where="elsewhere"))
+    told: list[str] = []
+    with RunLock(workspace.root, tell=told.append, beat_seconds=_BEAT_SECONDS):
+        assert read_lease(workspace.root)["pid"] == os.getpid()
+    assert len(told) == 1
+
+
+def test_holder_that_stood_still_leaves_when_another_took_over(workspace: Workspace) -> None:
+    """A process that was stopped, and so lost the workspace, leaves with code 5 when it moves again."""
+    with _start_holder(workspace.root, where="elsewhere") as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        with RunLock(workspace.root, beat_seconds=_BEAT_SECONDS) as held:
+            os.kill(holder.pid, signal.SIGCONT)
+            assert holder.stderr is not None
+            assert f"another run works in {workspace.root}: process {os.getpid()}" in holder.stderr.read()
+            assert holder.wait() == WorkspaceLocked.exit_code
+            held.require_held()
+
+
+def test_workspace_that_was_moved_is_no_longer_held(workspace: Workspace) -> None:
+    """When the folder goes away under a run, the run is told, and nothing is made final any more."""
+    lost: list[PipelineError] = []
+    is_told = threading.Event()
+
+    def on_lost(error: PipelineError) -> None:
+        lost.append(error)
+        is_told.set()
+
+    with RunLock(workspace.root, on_lost=on_lost, beat_seconds=_BEAT_SECONDS) as held:
+        workspace.root.rename(workspace.root.with_name("moved"))
+        with pytest.raises(IntegrityError, match="moved or removed"):
+            held.require_held()
+        assert is_told.wait(timeout=60)
+    assert isinstance(lost[0], IntegrityError)
+
+
+@pytest.mark.parametrize("name", [LOCK_NAME, LEASE_NAME])
+def test_lock_is_not_written_through_a_link(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    """A link in the place of the lock or the lease is refused, and what it points to stays as it was."""
+    workspace.root.mkdir()
+    (tmp_path / "precious").write_text("kept")
+    (workspace.root / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"symbolic links"), workspace.locked():
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 1024, b"[]", b'{"pid": 1}', b'{"pid": 1' + b"[" * 5000])
+def test_torn_lease_is_nobody_s(workspace: Workspace, content: bytes) -> None:
+    """What a power cut left of a lease does not keep anybody out where the kernel's lock is free."""
+    workspace.root.mkdir()
+    (workspace.root / LEASE_NAME).write_bytes(content)
+    with workspace.locked():
+        assert read_lease(workspace.root)["pid"] == os.getpid()
+
+
+def test_disk_without_locks_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk knows no locks, the lease alone keeps others out, also those of the same machine."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told: list[str] = []
+    with RunLock(workspace.root, tell=told.append, beat_seconds=_BEAT_SECONDS):
+        assert "no file locks" in told[0]
+        with pytest.raises(WorkspaceLocked), RunLock(workspace.root, beat_seconds=_BEAT_SECONDS):
+            pass
+
+
+def test_lease_is_readable_by_people(workspace: Workspace) -> None:
+    """The lease is one line of JSON that says who works here since when."""
+    with workspace.locked():
+        lease = json.loads((workspace.root / LEASE_NAME).read_text())
+        assert {"pid", "host", "started_at", "seen_at"} <= lease.keys()
