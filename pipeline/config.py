@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+_LATER = "later"  # marks a field in its pydantic metadata
 
 
 class StageConfig(BaseModel):
-    """Settings of one stage; every field changes the result, so the whole of it is hashed."""
+    """Settings of one stage; every field changes the result, so the whole of it is hashed (but see `later`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def later(default: Any, *, description: str, **bounds: Any) -> Any:
+    """Declare a setting that was added after the first format; `bounds` are those of pydantic's `Field`.
+
+    At its default it is left out of the config hash, so that what was recorded before there was such a setting stays
+    known by its hash. The default must therefore mean what was done before.
+    """
+    field: FieldInfo = Field(default, description=description, **bounds)
+    field.metadata.append(_LATER)
+    return field
+
+
+def later_defaults(config: BaseModel) -> dict[str, Any]:
+    """Return the defaults, as JSON values, of all later settings of `config` and of the models nested in it."""
+    found: dict[str, Any] = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if _LATER in field.metadata:
+            found[name] = to_jsonable_python(field.get_default(call_default_factory=True, validated_data={}))
+        elif isinstance(value, BaseModel) and (inner := later_defaults(value)):
+            found[name] = inner
+    return found
+
+
+def identity(config: BaseModel) -> dict[str, Any]:
+    """Return the settings that tell one result from another, as JSON: all but later ones that are at their default."""
+    dumped = config.model_dump(mode="json")
+    _drop_later_defaults(dumped, config)
+    return dumped
+
+
+def _drop_later_defaults(dumped: Any, value: Any) -> None:
+    """Take later settings that are at their default out of `dumped`, the JSON of `value`, which may hold models."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            inner = getattr(value, name)
+            if _LATER in field.metadata and inner == field.get_default(call_default_factory=True, validated_data={}):
+                dumped.pop(name, None)
+            elif name in dumped:
+                _drop_later_defaults(dumped[name], inner)
+    elif isinstance(value, Mapping):
+        for item, inner in zip(dumped.values(), value.values(), strict=True):
+            _drop_later_defaults(item, inner)
+    elif isinstance(value, list | tuple):
+        for item, inner in zip(dumped, value, strict=True):
+            _drop_later_defaults(item, inner)
 
 
 class RuntimeOptions(BaseModel):
@@ -23,6 +75,14 @@ class RuntimeOptions(BaseModel):
     log_interval_seconds: float = Field(5.0, gt=0, le=3600, description="between progress lines when not on a terminal")
     checkpoint_interval_steps: int = Field(0, ge=0, description="training steps between extra checkpoints; 0: off")
     checkpoint_interval_seconds: float = Field(0.0, ge=0, description="seconds between extra checkpoints; 0: off")
-    keep_checkpoints: int = Field(3, ge=1, le=1000, description="training checkpoints kept besides the best")
+    # Two at least: the newest, and the one that was resumed from.
+    keep_checkpoints: int = Field(3, ge=2, le=1000, description="training checkpoints kept besides the best")
+    strict_env: bool = Field(False, description="refuse to continue a training in another environment than it ran in")
+    # A chunk takes seconds, 30 of the largest ones on a busy core; ten times that is no longer work.
+    worker_timeout_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="a data worker that takes longer for a chunk is taken to hang, and replaced"
+    )
+    grace_seconds: float = Field(30.0, gt=0, description="seconds between SIGTERM and SIGKILL; Slurm, Kubernetes: 30")
     sample_log: bool = Field(False, description="write the sample ids of every training step to logs/samples.jsonl")
     tensorboard: bool = Field(True, description="write TensorBoard event files when the package is installed")
+    secrets: tuple[str, ...] = Field((), description="environment variables whose values are never written or shown")

@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from pipeline.config import StageConfig
+from pipeline.config import StageConfig, identity
 
 BLOCK_BYTES = 1 << 20  # 1 MiB reads: larger blocks were no faster, smaller ones cost system calls
 
@@ -39,5 +39,5 @@ def digest_file(path: Path) -> str:
 
 
 def config_hash(*, stage: str, version: int, config: StageConfig) -> str:
-    """Return the hash that names a run of a stage: its name, its version and all of its config."""
-    return digest_json({"stage": stage, "version": version, "config": config.model_dump(mode="json")})
+    """Return the hash that names a run of a stage: its name, its version and all of its config that counts."""
+    return digest_json({"stage": stage, "version": version, "config": identity(config)})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.code_digest import changed_code
+from pipeline.config import later_defaults
 from pipeline.decide import FieldChange, Observation
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_json
@@ -156,7 +157,9 @@ def _compare_with_other_runs(stage: Stage, context: StageContext) -> dict[str, A
 def _field_changes(record: StageRecord, stage: Stage) -> Iterator[FieldChange]:
     if record.stage_version != stage.version:
         yield FieldChange("stage version", record.stage_version, stage.version)
-    old, new = dict(_leaves(record.config)), dict(_leaves(stage.config.model_dump(mode="json")))
+    # Before there was a setting, its default is what was done.
+    old = dict(_leaves(later_defaults(stage.config))) | dict(_leaves(record.config))
+    new = dict(_leaves(stage.config.model_dump(mode="json")))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield FieldChange(name, old.get(name), new.get(name))

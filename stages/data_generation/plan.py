@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config import identity
 from pipeline.fingerprint import digest_json
 from stages.chunks.manifest import ChunkPlan
 from stages.data_generation.config import DataGenerationConfig
@@ -46,7 +47,7 @@ class DataSetPlan:
 
 def plan_data_set(config: DataGenerationConfig, *, version: int, datasets: Path) -> DataSetPlan:
     """Return the plan of the data set in the folder `datasets`; `version` is that of the drawing."""
-    settings = config.model_dump(mode="json", exclude=set(SIZES.values()))
+    settings = {name: value for name, value in identity(config).items() if name not in SIZES.values()}
     origin = digest_json({"version": version, "config": settings})
     folder = datasets / f"{config.name}-{origin[:8]}"
     sizes = {split: int(getattr(config, field)) for split, field in SIZES.items()}
