@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 import errno
+import re
 import shlex
+import shutil
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from pipeline.errors import Interrupted, PipelineError, ResourceExhausted
+from pipeline.errors import IntegrityError, Interrupted, PipelineError, ResourceExhausted, UsageError
 
-USAGE = 2
+USAGE = UsageError.exit_code
 INTERNAL_ERROR = 101  # as cargo and others exit on their own bugs
 KEYBOARD_INTERRUPT = 130
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DISK_CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MORE_MEMORY = "give it more memory or less to hold at once, e.g. a smaller --batch-size; then run it again"
+_GO_ON = "run the same command again; what was finished is kept"
+_BROKEN_DISK = f"look at the disk (`dmesg` tells what the kernel saw of it), then {_GO_ON}"
+_MOVED = f"something removed, moved or replaced files while they were worked with; leave them alone and {_GO_ON}"
+_NOT_ALLOWED = "look at its owner and permissions, or give another folder with --workspace"
+_TOO_MANY_FILES = f"allow more open files (`ulimit -n 4096`), then {_GO_ON}"
+
+# What errors of the operating system mean, whichever file they are about: (hint, exit code). All others are our bugs.
+_SYSTEM_ERRORS = {
+    **dict.fromkeys(_DISK_FULL, (f"free some space, then {_GO_ON}", ResourceExhausted.exit_code)),
+    errno.EFBIG: (f"allow larger files (`ulimit -f unlimited`), then {_GO_ON}", ResourceExhausted.exit_code),
+    errno.ENOMEM: (_MORE_MEMORY, ResourceExhausted.exit_code),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), (_TOO_MANY_FILES, ResourceExhausted.exit_code)),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (_NOT_ALLOWED, ResourceExhausted.exit_code)),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), (_BROKEN_DISK, IntegrityError.exit_code)),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY),
+        (_MOVED, IntegrityError.exit_code),
+    ),
+    errno.ENAMETOOLONG: ("choose shorter names", USAGE),
+}
+# Memory that ran out in a library that has no MemoryError to say so: torch on the host and on CUDA, the kernel.
+_OUT_OF_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|can't start new thread", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -50,20 +79,29 @@ def understand(error: BaseException, words: Sequence[str]) -> Failure:
         case typer.TyperException():
             kind = "UsageError"
             told = _sentence(error.format_message()), _how_to_get_help(error), USAGE
-        case MemoryError():
-            hint = "give it more memory or less to hold at once, e.g. a smaller --batch-size; then run it again"
-            told = "out of memory", hint, ResourceExhausted.exit_code
-        case OSError() if error.errno in _DISK_FULL:
-            hint = "free some space and run the same command again; what was finished is kept"
-            told = _about_file(error), hint, ResourceExhausted.exit_code
-        case OSError() if error.errno in _DISK_CLOSED:
-            hint = "look at its owner and permissions, or give another folder with --workspace"
-            told = _about_file(error), hint, ResourceExhausted.exit_code
+        case OSError() if error.errno in _SYSTEM_ERRORS:
+            told = _about_file(error), *_SYSTEM_ERRORS[error.errno]
+        case MemoryError() | RuntimeError() if is_out_of_memory(error):
+            told = _out_of_memory(error), _MORE_MEMORY, ResourceExhausted.exit_code
         case KeyboardInterrupt() | typer.Abort():
-            told = "stopped by Ctrl+C", "what was finished is kept; run the same command again", KEYBOARD_INTERRUPT
+            told = "stopped by Ctrl+C", _GO_ON, KEYBOARD_INTERRUPT
         case _:
             told = f"internal error: {kind}: {error}", _how_to_see_more(words), INTERNAL_ERROR
     return Failure(kind, *told)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, also where a library says so by a RuntimeError; torch is not needed to tell."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and (type(error).__name__ == "OutOfMemoryError" or bool(_OUT_OF_MEMORY.search(str(error))))
+    )
+
+
+def _out_of_memory(error: BaseException) -> str:
+    text = str(error).strip()
+    # Torch adds a page about its allocator below the first line.
+    return f"out of memory: {text.splitlines()[0]}" if text else "out of memory"
 
 
 def _how_to_resume(words: Sequence[str]) -> str:
@@ -93,4 +131,11 @@ def _sentence(text: str) -> str:
 
 def _about_file(error: OSError) -> str:
     what = error.strerror or type(error).__name__
-    return f"{error.filename}: {what}" if error.filename else what
+    if error.errno in _DISK_FULL and error.filename:
+        with suppress(OSError):
+            what += f", {shutil.disk_usage(Path(error.filename).parent).free} bytes are free"
+    if error.filename:
+        return f"{error.filename}: {what}"
+    # Writing to what is open already names no file: then it is told what was being done.
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{what}, in {frames[-1].name} ({Path(frames[-1].filename).name})" if frames else what

@@ -19,7 +19,7 @@ from pipeline.disk import Disk
 from pipeline.errors import IntegrityError, ResourceExhausted
 
 TEMPORARY_PREFIX = ".tmp-"
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 disk = Disk()  # what all writes of this process go through; only tests put another one here
 _durable_folders: set[Path] = set()  # whose names this process knows to be durable
@@ -176,6 +176,8 @@ def _telling_of_full_disk(path: Path, *, num_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename is None:  # writing and syncing what is open name no file
+            error.filename = str(path)
         if error.errno not in DISK_FULL:
             raise
         with suppress(OSError):

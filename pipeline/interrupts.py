@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,10 +16,17 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopFlag:
-    """Remembers the first signal that asked for a stop; `signal_number` is 0 until then."""
+    """Remembers the first signal that asked for a stop, and when SIGTERM did.
 
-    def __init__(self) -> None:
+    Attributes:
+        signal_number: that of the first signal; 0 until then.
+        clock: gives seconds; what is compared with `seconds_left` is measured by it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.signal_number = 0
+        self.clock = clock
+        self._terminated_at = math.inf
 
     @property
     def is_set(self) -> bool:
@@ -25,8 +34,14 @@ class StopFlag:
         return self.signal_number != 0
 
     def set(self, signal_number: int) -> None:
-        """Ask for a stop; only the first call counts."""
+        """Ask for a stop; only the first call counts, but for the grace, which begins with the first SIGTERM."""
         self.signal_number = self.signal_number or signal_number
+        if signal_number == signal.SIGTERM:
+            self._terminated_at = min(self._terminated_at, self.clock())
+
+    def seconds_left(self, grace_seconds: float) -> float:
+        """Return how long this process may still live; infinite unless SIGTERM came, which SIGKILL follows."""
+        return self._terminated_at + grace_seconds - self.clock()
 
     def check(self, *, where: str = "") -> None:
         """Raise Interrupted if a stop was asked for; call it only where all that is done is saved."""
@@ -38,7 +53,8 @@ class StopFlag:
 def stop_on_signals() -> Iterator[StopFlag]:
     """Turn the first SIGINT or SIGTERM into a set flag; a second SIGINT leaves at once with code 130.
 
-    Leaving at once is safe: every write is atomic, so nothing on disk can be half-done.
+    Leaving at once is safe: every write is atomic, so nothing on disk can be half-done. SIGHUP is ignored, here and in
+    the processes that are started meanwhile: a terminal that is closed does not stop hours of work.
     """
     flag = StopFlag()
 
@@ -48,6 +64,8 @@ def stop_on_signals() -> Iterator[StopFlag]:
         flag.set(signal_number)
 
     previous = {number: signal.signal(number, handle) for number in _HANDLED}
+    # Ignored, not handled by doing nothing: only the former is inherited by a new program.
+    previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield flag
     finally:

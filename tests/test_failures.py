@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 
@@ -26,6 +27,10 @@ from pipeline.failures import understand
 call = toy_command_line.call
 
 
+class OutOfMemoryError(RuntimeError):
+    """Stands for torch's, which is recognised without torch."""
+
+
 _TABLE: list[tuple[BaseException, int]] = [
     (StageFailed("x"), 1),
     (UsageError("x"), 2),
@@ -35,14 +40,23 @@ _TABLE: list[tuple[BaseException, int]] = [
     (WorkspaceLocked("x"), 5),
     (ResourceExhausted("x"), 6),
     (MemoryError(), 6),
-    (OSError(errno.ENOSPC, "no space"), 6),
-    (OSError(errno.EDQUOT, "no quota"), 6),
-    (OSError(errno.EROFS, "read-only"), 6),
+    *((OSError(getattr(errno, name), name), 6) for name in ("ENOSPC", "EDQUOT", "EFBIG", "ENOMEM", "EMFILE", "ENFILE")),
+    *((OSError(getattr(errno, name), name), 6) for name in ("EROFS", "EACCES", "EPERM")),
+    *((OSError(getattr(errno, name), name), 4) for name in ("EIO", "ESTALE", "ENODEV", "ENXIO")),
+    *((OSError(getattr(errno, name), name), 4) for name in ("ENOENT", "ENOTDIR", "ELOOP", "EEXIST", "EISDIR")),
+    (OSError(errno.ENAMETOOLONG, "300 letters"), 2),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"), 6),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."), 6),
+    (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), 6),
+    (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), 6),
+    (RuntimeError("can't start new thread"), 6),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 101),
+    (OSError(errno.EBADF, "bad descriptor"), 101),
+    (OSError("an image library's words"), 101),
     (Interrupted(15), 75),
     (Interrupted(2), 130),
     (KeyboardInterrupt(), 130),
     (typer.Abort(), 130),
-    (OSError(errno.EIO, "I/O error"), 101),
     (ZeroDivisionError("x"), 101),
     (SystemExit(1), 101),
 ]
@@ -63,6 +77,42 @@ def test_every_error_class_is_in_the_table_above() -> None:
         each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.PipelineError)
     }
     assert classes - {errors.PipelineError} <= {type(error) for error, _ in _TABLE}
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOMEM, "--batch-size"),
+        (errno.EACCES, "owner and permissions"),
+        (errno.EIO, "dmesg"),
+        (errno.ENOENT, "removed, moved or replaced"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_an_error_of_the_system_has_a_remedy_of_its_own(number: int, hint: str, tmp_path: Path) -> None:
+    """The file is named, and what is advised fits the cause."""
+    failure = understand(OSError(number, "what it is", str(tmp_path / "file")), ["run"])
+    assert failure.message.startswith(f"{tmp_path / 'file'}: what it is")
+    assert hint in failure.hint
+    assert (" bytes are free" in failure.message) == (number == errno.ENOSPC)
+
+
+def test_an_error_that_names_no_file_tells_what_was_being_done() -> None:
+    """Writing to a descriptor fails without a name."""
+    with pytest.raises(OSError, match="Bad file") as caught:
+        os.fsync(1 << 20)
+    failure = understand(OSError(errno.EIO, "I/O error").with_traceback(caught.value.__traceback__), ["run"])
+    assert failure.message.startswith("I/O error, in test_an_error_that_names_no_file")
+
+
+def test_a_page_about_an_allocator_is_not_told() -> None:
+    """Of what torch says the first line is for people."""
+    failure = understand(OutOfMemoryError("CUDA out of memory. Tried 2 GiB.\nSee the documentation"), ["run"])
+    assert failure.message == "out of memory: CUDA out of memory. Tried 2 GiB."
+    assert "--batch-size" in failure.hint
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -69,3 +70,34 @@ def test_check_raises_with_the_exit_code(number: signal.Signals, code: int) -> N
     with pytest.raises(Interrupted, match="at step 3") as caught:
         stop.check(where="step 3")
     assert caught.value.code == code
+
+
+def test_closed_terminal_stops_nothing() -> None:
+    """SIGHUP is ignored, also by the programs that are started meanwhile; afterwards it is what it was before."""
+    script = """
+import signal, subprocess, sys
+from pipeline.interrupts import stop_on_signals
+ask = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True)"
+with stop_on_signals() as stop:
+    signal.raise_signal(signal.SIGHUP)
+    print(stop.is_set, flush=True)
+    subprocess.run([sys.executable, "-c", ask], check=True)
+signal.raise_signal(signal.SIGHUP)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["False", "True"]
+    assert done.returncode == -signal.SIGHUP
+
+
+def test_only_sigterm_has_a_deadline() -> None:
+    """What follows it is SIGKILL, after the grace that began with the first one, whatever came before."""
+    now = 100.0
+    stop = StopFlag(clock=lambda: now)
+    assert stop.seconds_left(30) == math.inf
+    stop.set(signal.SIGINT)
+    assert stop.seconds_left(30) == math.inf
+    stop.set(signal.SIGTERM)
+    now = 110.0
+    stop.set(signal.SIGTERM)
+    assert stop.seconds_left(30) == 20
+    assert stop.signal_number == signal.SIGINT
