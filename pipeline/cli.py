@@ -18,6 +18,7 @@ from pipeline.answer import Answer
 from pipeline.errors import UsageError
 from pipeline.failures import understand
 from pipeline.options import OutputOptions, RunOptions, SettingsOptions, grouped
+from pipeline.secrets import hide, hide_text
 
 # What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
 # exits without a sentence.
@@ -158,13 +159,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = work()
         document = answer.document
         if answer.error is None or not is_json:
-            _print(_as_json(document) if is_json else answer.text(_width()))
+            _print(_as_json(document) if is_json else hide_text(answer.text(_width())))
         if answer.error is not None:
             raise answer.error
     except BaseException as error:  # the one place: nothing leaves this program without a sentence and a code
         failure = understand(error, words)
         if is_debug:
-            traceback.print_exception(error)
+            _tell("".join(traceback.format_exception(error)), end="")
         if is_json:
             _print(_as_json({**document, "error": failure.document()}))
         else:
@@ -214,7 +215,7 @@ def _print(text: str) -> None:
 
 def _tell(text: str, *, end: str = "\n") -> None:
     with suppress(OSError):
-        print(text, file=sys.stderr, end=end, flush=True)  # noqa: T201
+        print(hide_text(text), file=sys.stderr, end=end, flush=True)  # noqa: T201
 
 
 def _width() -> int:
@@ -226,4 +227,5 @@ def _width() -> int:
 def _as_json(document: Mapping[str, Any]) -> str:
     from pipeline.reporting import as_json
 
-    return as_json(document, indent=2)
+    # Not the text of it: digits of a number that look like a secret must not break the JSON.
+    return as_json(hide(document), indent=2)

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pipeline.secrets import hide_text
+
 _TYPES: dict[object, str] = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _WORDS = {
@@ -126,7 +128,8 @@ def _in_our_words(message: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return " = {…}"
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    # Before it is cut: a part of a secret is recognised by nobody but its owner.
+    text = hide_text(json.dumps(value, default=str, ensure_ascii=False))
     return f" = {text if len(text) <= _VALUE_WIDTH else f'{text[:_VALUE_WIDTH]}…'}"
 
 

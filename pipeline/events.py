@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
+
+from pipeline.secrets import hide
 
 
 class Kind(StrEnum):
@@ -43,13 +45,14 @@ class Reporter(Protocol):
 
 
 class Reporters:
-    """Sends each event to several reporters, in order."""
+    """Sends each event to several reporters, in order; none of them ever sees a secret."""
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
 
     def emit(self, event: Event) -> None:
         """Pass `event` on to each reporter."""
+        event = replace(event, data=hide(event.data))
         for reporter in self._reporters:
             reporter.emit(event)
 

@@ -9,9 +9,10 @@ from typing import Any
 from pipeline.code_digest import changed_code
 from pipeline.config import later_defaults
 from pipeline.decide import FieldChange, Observation
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_json
 from pipeline.records import Artifact, StageRecord
+from pipeline.secrets import hide
 from pipeline.stage import ReadsFiles, Repairable, Resumable, Stage, StageContext
 from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace
@@ -125,6 +126,8 @@ def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
         return store.load(path), ""
     except FileNotFoundError:
         return None, ""
+    except NewerFormat:
+        raise  # whole, and not ours to set aside or to overwrite
     except IntegrityError as error:
         return None, error.message
 
@@ -159,7 +162,8 @@ def _field_changes(record: StageRecord, stage: Stage) -> Iterator[FieldChange]:
         yield FieldChange("stage version", record.stage_version, stage.version)
     # Before there was a setting, its default is what was done.
     old = dict(_leaves(later_defaults(stage.config))) | dict(_leaves(record.config))
-    new = dict(_leaves(stage.config.model_dump(mode="json")))
+    # Records tell no secrets, so what they are compared with must not either.
+    new = dict(_leaves(hide(stage.config.model_dump(mode="json"))))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield FieldChange(name, old.get(name), new.get(name))

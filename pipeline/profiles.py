@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline import secrets
 from pipeline.complaints import complain, nearest, unknown_setting
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.definition import PipelineDefinition
@@ -96,6 +97,7 @@ def resolve(
     origins: dict[str, str] = {}
     for layer in layers:
         _lay_over(values, layer.values, origin=layer.origin, origins=origins, prefix="")
+    secrets.keep(_secret_names(values), environment)
     return _checked(definition, profile=name, values=values, origins=origins)
 
 
@@ -161,6 +163,13 @@ def _checked(
 def _validate(model: type[Model], values: Any) -> Model:
     # As JSON, because only there lists may stand for tuples and texts for paths while all else stays strict.
     return model.model_validate_json(json.dumps(values, default=str), strict=True)
+
+
+def _secret_names(values: Mapping[str, Any]) -> list[str]:
+    """Return the secrets that unchecked settings name: complaints about other settings must not show them."""
+    runtime = values.get(RUNTIME)
+    names = runtime.get("secrets") if isinstance(runtime, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def profile_names(definition: PipelineDefinition) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.events import Event, Kind
+from pipeline.secrets import hide_text
 from pipeline.tables import column_widths, duration, table
 
 SCHEMA_VERSION = 1
@@ -137,7 +139,7 @@ class AppendedFile:
     """A log file that grows line by line; when it cannot be written, that is told once and the run goes on.
 
     Logs are the one thing written without `pipeline.files`: losing the last lines in a power cut harms nobody, and
-    an fsync for each line would slow training.
+    an fsync for each line would slow training. Links are not followed here either.
     """
 
     def __init__(self, path: Path, *, tell: Callable[[str], None]) -> None:
@@ -148,15 +150,22 @@ class AppendedFile:
 
     def append(self, line: str) -> None:
         """Write `line` and a line end."""
+        self.write(f"{line}\n".encode(errors="backslashreplace"))
+
+    def write(self, data: bytes) -> None:
+        """Write `data`."""
         if self._is_given_up:
             return
         try:
             if self._file is None:
                 self._file = self._open()
-            self._file.write(f"{line}\n".encode(errors="backslashreplace"))
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._is_given_up = True
-            self._tell(f"{self._path} cannot be written ({error.strerror}); the run goes on without it")
+            why = "a link is in the way" if error.errno == errno.ELOOP else error.strerror
+            self._tell(f"{self._path} cannot be written ({why}); the run goes on without it")
 
     def close(self) -> None:
         """Close the file."""
@@ -166,8 +175,14 @@ class AppendedFile:
             self._file = None
 
     def _open(self) -> BinaryIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("ab+", buffering=0)  # unbuffered: each line is there at once, also for a killed run
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.path.realpath(folder) != os.path.abspath(folder):  # noqa: PTH100 - Path.absolute keeps `..`
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
+        # Not blocking: a named pipe without a reader would stop the run for ever.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        # Unbuffered: each line is there at once, also for a killed run.
+        file = os.fdopen(os.open(self._path, flags, 0o666), "ab+", buffering=0)
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -231,7 +246,7 @@ def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
 def tell_on_stderr(text: str) -> None:
     """Say something that must be said even when nothing else works; a closed stderr is no reason to stop."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.write(hide_text(f"warning: {text}\n"))
 
 
 def _plain(value: Any) -> Any:

@@ -9,15 +9,15 @@ from typing import Any
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_json
+from pipeline.secrets import hide
 
 SEAL = "digest"
 MAX_BYTES = 256 << 20  # a manifest of a million chunks is about 200 MiB; anything larger is not ours
 
 
 def sealed_bytes(document: dict[str, Any]) -> bytes:
-    """Return `document` as JSON, indented for people, with its digest as the last key."""
-    sealed = {**document, SEAL: digest_json(document)}
-    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Return `document` as JSON, indented for people, without its secrets, with its digest as the last key."""
+    return _encode(hide(document))
 
 
 def save_sealed(path: Path, document: dict[str, Any]) -> None:
@@ -31,19 +31,26 @@ def load_sealed(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise IntegrityError(f"{path} is larger than any document this program writes", hint=hint)
     try:
-        document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
+        data = path.read_bytes()
+        document = json.loads(data, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} is not readable as JSON: {error}", hint=hint) from error
-    if not isinstance(document, dict) or not _take_seal(document):
+    if not isinstance(document, dict) or not _take_seal(document, data):
         raise IntegrityError(f"{path} was altered after it was written: its digest does not match", hint=hint)
     return document
 
 
-def _take_seal(document: dict[str, Any]) -> bool:
-    """Remove the digest from `document` and return whether it is that of the rest."""
+def _encode(document: dict[str, Any]) -> bytes:
+    sealed = {**document, SEAL: digest_json(document)}
+    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _take_seal(document: dict[str, Any], data: bytes) -> bool:
+    """Remove the digest from `document` and return whether `data` are the very bytes that are written of the rest."""
     seal = document.pop(SEAL, None)
     try:
-        return bool(seal == digest_json(document))
+        # The digest alone would let pass what JSON does not see: other white space, or a letter written as an escape.
+        return isinstance(seal, str) and data == _encode(document)
     except (ValueError, RecursionError):  # NaN, lone surrogates or endless nesting: never written by us
         return False
 

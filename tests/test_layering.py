@@ -26,7 +26,20 @@ _LAYERS = (
     {"workspace"},
     {"console", "failures", "answer", "options"},
     {"reporting", "complaints", "tables", "environment"},
-    {"records", "events", "interrupts", "fingerprint", "sealed", "files", "disk", "lock", "config", "errors", "decide"},
+    {
+        "records",
+        "events",
+        "interrupts",
+        "fingerprint",
+        "sealed",
+        "secrets",
+        "files",
+        "disk",
+        "lock",
+        "config",
+        "errors",
+        "decide",
+    },
 )
 
 
