@@ -82,7 +82,7 @@ def decide(seen: Observation) -> Decision:
     | --- | --- | --- |
     | an upstream stage would run first (`plan`, `status` only) | RUN, may become SKIP | UPSTREAM_PENDING |
     | the user forced it | RUN from zero | FORCED |
-    | record unreadable or of unknown schema | as without record | RECORD_UNREADABLE |
+    | record unreadable | as without record | RECORD_UNREADABLE |
     | record there, artifacts missing or altered, and the stage can mend them | REPAIR only those | ARTIFACT_DAMAGED |
     | record there, artifacts missing or altered | RESUME if partial work fits, else RUN | ARTIFACT_DAMAGED |
     | record there, the stage's code changed, and it reruns for that | RUN | CODE_CHANGED |

@@ -5,6 +5,7 @@ PipelineError                     1
 ├── UsageError                    2   command line or settings cannot be used
 ├── TargetsMissed                 3   all is done, but the figures are below the targets
 ├── IntegrityError                4   bytes on disk are not those that were written
+│   └── NewerFormat               4   a later version of this program wrote them
 ├── WorkspaceLocked               5   another run works in this workspace
 ├── ResourceExhausted             6   out of disk or memory
 └── Interrupted            75 or 130  stopped by a signal at a point from which it resumes
@@ -49,6 +50,10 @@ class IntegrityError(PipelineError):
     """A file is missing, cut short, altered, or of an unknown schema."""
 
     exit_code = 4
+
+
+class NewerFormat(IntegrityError):
+    """A later version of this program wrote a file; it is refused, not damaged."""
 
 
 class WorkspaceLocked(PipelineError):

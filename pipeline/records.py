@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import files
+from pipeline import __version__, files
 from pipeline.errors import IntegrityError
+from pipeline.schema import Schema, add_writer
 from pipeline.sealed import load_sealed, save_sealed
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema("stage record", migrations=(add_writer,))
 
 
 class Artifact(BaseModel):
@@ -47,7 +48,8 @@ class StageRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
+    written_by: str = __version__
     stage: str
     stage_version: int
     run: str
@@ -88,14 +90,8 @@ class RecordStore:
         return path
 
     def load(self, path: Path) -> StageRecord:
-        """Read the record at `path`; raises FileNotFoundError or IntegrityError."""
-        document = load_sealed(path)
-        version = document.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise IntegrityError(
-                f"{path} has schema version {version!r}; this program knows {SCHEMA_VERSION}",
-                hint="use the program version that wrote it, or let the stage run again",
-            )
+        """Read the record at `path`; raises FileNotFoundError, IntegrityError, or NewerFormat."""
+        document = SCHEMA.migrate(load_sealed(path), name=str(path))
         try:
             return StageRecord.model_validate(document)
         except ValidationError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pipeline import files
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.sealed import load_sealed, save_sealed
 from stages.training.checkpoints import METADATA_NAME, CheckpointStore, TrainingFacts
 
@@ -93,20 +95,94 @@ def test_rotation_keeps_the_last_and_the_best(tmp_path: Path) -> None:
 
 
 def test_rotation_spares_what_was_resumed_from(tmp_path: Path) -> None:
-    """The checkpoint that proved to be loadable stays until the process ends."""
-    _save(_Store(tmp_path, keep=1), 1)
-    store = _Store(tmp_path, keep=1)
+    """The checkpoint that proved to be loadable stays until the process ends, and counts as one of those kept."""
+    _save(_Store(tmp_path, keep=2), 1)
+    store = _Store(tmp_path, keep=2)
     store.newest()
     for step in (2, 3, 4):
         _save(store, step)
     assert _steps(store) == [1, 4]
-    _save(_Store(tmp_path, keep=1), 5)
-    assert _steps(store) == [5]
+    _save(_Store(tmp_path, keep=2), 5)
+    assert _steps(store) == [4, 5]
+
+
+def test_kill_between_save_and_rotation_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process left too many goes when the next one looks for something to resume from."""
+    _save(_Store(tmp_path, keep=2), 1, is_best=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointStore, "_rotate", lambda _: None)
+        for step in (2, 3, 4, 5):
+            _save(_Store(tmp_path, keep=2), step)
+    store = _Store(tmp_path, keep=2)
+    assert _steps(store) == [1, 2, 3, 4, 5]
+    store.newest()
+    assert _steps(store) == [1, 4, 5]
+
+
+def test_disk_is_bounded_through_any_number_of_resumes(tmp_path: Path) -> None:
+    """After each save and each resume of a random life (seed 5) there are at most N+1 checkpoints, the new one too."""
+    dice = random.Random(5)
+    store, step = _Store(tmp_path, keep=3), 0
+    for _ in range(200):
+        if dice.random() < 0.3:
+            newest = max(store.checkpoints(), key=lambda item: item.rank, default=None)
+            if newest is not None and dice.random() < 0.5:
+                (newest.path / dice.choice([METADATA_NAME, "optimizer.safetensors", "model.safetensors"])).unlink()
+            store = _Store(tmp_path, keep=3)
+            found = store.newest()
+            step = found[0].metadata.global_step if found else 0
+        else:
+            step += 1
+            assert _save(store, step, is_best=dice.random() < 0.2).is_dir()
+            assert not list(tmp_path.glob("*.corrupt-*"))
+        assert len(store.checkpoints()) <= 4
+
+
+def test_mere_weights_never_crowd_out_a_whole_one(tmp_path: Path) -> None:
+    """A later checkpoint that lost its optimizer is not what is kept when an older whole one is continued."""
+    for step in (1, 2, 3):
+        _save(_Store(tmp_path, keep=2), step)
+    (_Store(tmp_path).checkpoints()[-1].path / "optimizer.safetensors").unlink()
+    store = _Store(tmp_path, keep=2)
+    found = store.newest()
+    assert found is not None
+    assert found[0].metadata.global_step == 2
+    assert _save(store, 3).is_dir()
+    assert [(item.metadata.global_step, item.has_optimizer) for item in store.checkpoints()] == [(2, True), (3, True)]
+
+
+def test_what_was_set_aside_goes_with_the_next_save(tmp_path: Path) -> None:
+    """A damaged checkpoint can be looked at until a newer one is safe; then its space is free again, as was said."""
+    store = _Store(tmp_path)
+    _save(store, 1)
+    (_save(store, 2) / "model.safetensors").write_bytes(b"?")
+    store.newest()
+    [aside] = tmp_path.glob("*.corrupt-0")
+    assert f"set aside as {aside.name} until the next checkpoint is saved" in store.warnings[0]
+    _save(store, 2)
+    assert not aside.exists()
+
+
+def test_checkpoint_that_a_check_refuses_is_set_aside(tmp_path: Path) -> None:
+    """Files can verify and still be unfit to continue from: the reason is told, and the next older one is used."""
+    store = _Store(tmp_path)
+    _save(store, 1)
+    hurt = _save(store, 2, contents={**_CONTENTS, "model.safetensors": b"poison"})
+
+    def check(contents: Mapping[str, bytes]) -> None:
+        if contents["model.safetensors"] == b"poison":
+            raise IntegrityError("it is poisoned")
+
+    found = store.newest(check=check)
+    assert found is not None
+    assert found[0].metadata.global_step == 1
+    assert not hurt.exists()
+    assert store.warnings[0].startswith(f"{hurt}: it is poisoned; it was set aside as")
 
 
 def test_rotation_comes_after_the_new_one_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A save that fails removes nothing and leaves nothing half-done."""
-    store = _Store(tmp_path, keep=1)
+    store = _Store(tmp_path, keep=2)
     _save(store, 1)
 
     def fail(_: Path) -> None:
@@ -120,12 +196,12 @@ def test_rotation_comes_after_the_new_one_is_safe(tmp_path: Path, monkeypatch: p
 
 def test_names_of_others_are_never_touched(tmp_path: Path) -> None:
     """Rotation and discard remove checkpoints, and only these."""
-    store = _Store(tmp_path, keep=1)
+    store = _Store(tmp_path, keep=2)
     (tmp_path / "checkpoint-step000001-mine").mkdir()
     (tmp_path / "notes.txt").write_text("keep me")
-    for step in (1, 2):
+    for step in (1, 2, 3):
         _save(store, step)
-    files.set_aside(_save(store, 3))
+    files.set_aside(_save(store, 4))
     store.discard()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-step000001-mine", "notes.txt"]
 
@@ -185,21 +261,21 @@ def test_nothing_usable_is_nothing(tmp_path: Path) -> None:
 def test_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
     """A checkpoint that somebody copied here is neither used nor rotated nor set aside."""
     foreign = _save(_Store(tmp_path, config_hash="c" * 32), 9)
-    store = _Store(tmp_path, keep=1)
+    store = _Store(tmp_path, keep=2)
     assert store.newest() is None
     assert "other settings" in store.warnings[0]
-    _save(store, 1)
-    _save(store, 2)
+    for step in (1, 2, 3):
+        _save(store, step)
     assert foreign.is_dir()
-    assert _steps(store) == [2]
+    assert _steps(store) == [2, 3]
 
 
 def test_checkpoint_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     """An unknown schema is no damage: nothing is set aside, and the version is named."""
     store = _Store(tmp_path)
     path = _save(store, 1) / METADATA_NAME
-    save_sealed(path, {**load_sealed(path), "schema_version": 2})
-    with pytest.raises(IntegrityError, match="schema version 2; this program knows 1"):
+    save_sealed(path, {**load_sealed(path), "schema_version": 3})
+    with pytest.raises(NewerFormat, match="of format 3; .* knows formats up to 2"):
         store.newest()
     assert path.exists()
 

@@ -116,7 +116,7 @@ def test_progress_of_another_order_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"schema_version": 2}, "schema version 2, not 1"),
+        ({"schema_version": 2}, "of format 2; this program"),
         ({"current_offset": -1}, "no training progress"),
         ({"surprise": 1}, "no training progress"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.records import Artifact, StageRecord, Target
 from pipeline.sealed import load_sealed, save_sealed
 from pipeline.workspace import Workspace
@@ -44,11 +44,12 @@ def test_round_trip(workspace: Workspace) -> None:
 
 
 def test_newer_schema_is_refused_by_its_number(workspace: Workspace) -> None:
-    """A whole record of another schema version is not guessed at: the version is named."""
+    """A whole record of a later format is not guessed at: the format and the version that wrote it are named."""
     path = workspace.records.save(_record())
-    save_sealed(path, load_sealed(path) | {"schema_version": 99})
-    with pytest.raises(IntegrityError, match="schema version 99"):
+    save_sealed(path, load_sealed(path) | {"schema_version": 99, "written_by": "9.8.7"})
+    with pytest.raises(NewerFormat, match="of format 99") as caught:
         workspace.records.load(path)
+    assert "9.8.7" in caught.value.hint
 
 
 @pytest.mark.parametrize("change", [{"stage": 5}, {"extra": 1}, {"artifacts": [{"path": "x"}]}])

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_bytes
+from pipeline.schema import Schema
 from pipeline.sealed import load_sealed, save_sealed
+
+SCHEMA = Schema("manifest")
 
 
 class ChunkEntry(BaseModel):
@@ -111,7 +114,7 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 def load_manifest(path: Path) -> Manifest:
     """Read a manifest back; raises FileNotFoundError or IntegrityError."""
-    document = load_sealed(path)
+    document = SCHEMA.migrate(load_sealed(path), name=str(path))
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:

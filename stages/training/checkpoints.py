@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from pipeline import files
-from pipeline.errors import IntegrityError
+from pipeline import __version__, files
+from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_bytes
+from pipeline.schema import Schema, add_writer
 from pipeline.sealed import load_sealed, sealed_bytes
 from pipeline.stage import StageContext
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema("training checkpoint", migrations=(add_writer,))
 METADATA_NAME = "checkpoint_metadata.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
+Check = Callable[[Mapping[str, bytes]], None]
 # Only names of exactly this form are ours to read, to rotate and to remove.
 _NAME = re.compile(r"^checkpoint-step(\d{6,})-loss\S+-\d{8}_\d{6}$")
 _SET_ASIDE = re.compile(r"^checkpoint-step\d{6,}-loss\S+-\d{8}_\d{6}\.corrupt-\d+$")
@@ -69,7 +71,8 @@ class CheckpointMetadata(TrainingFacts):
         generation: counts the checkpoints of a run; orders two of the same step, which no clock is trusted to do.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = 2
+    written_by: str = __version__
     generation: int = Field(ge=1)
     created_at: str
     config_hash: str
@@ -88,6 +91,11 @@ class Checkpoint:
     def order(self) -> tuple[int, int]:
         """Checkpoints are ordered by step, and by generation where the step is the same."""
         return self.metadata.global_step, self.metadata.generation
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """The greatest is continued from: mere weights only where there is nothing whole, whatever their step."""
+        return self.has_optimizer, *self.order
 
     @property
     def has_optimizer(self) -> bool:
@@ -128,13 +136,14 @@ class CheckpointStore:
     """The checkpoints of one run, in a folder of their own; files and folders of other names are never touched.
 
     Args:
-        keep: how many of the newest are kept, besides the best one and the one that this process resumed from.
+        keep: how many are kept besides the best one, at least two: the newest and the one that was resumed from.
         warn: told of each checkpoint that cannot be used.
     """
 
     def __init__(
         self, folder: Path, *, keep: int, config_hash: str, inputs_digest: str, warn: Callable[[str], None]
     ) -> None:
+        assert keep >= 2, "else the newest or the one that was resumed from would have to go"
         self.folder = folder
         self._keep = keep
         self._owner = (config_hash, inputs_digest)
@@ -149,31 +158,37 @@ class CheckpointStore:
                 found.append(_open(path))
         return sorted((item for item in found if self._is_own(item)), key=lambda checkpoint: checkpoint.order)
 
-    def newest(self) -> tuple[Checkpoint, dict[str, bytes]] | None:
+    def newest(self, *, check: Check = lambda _: None) -> tuple[Checkpoint, dict[str, bytes]] | None:
         """Return the newest checkpoint that verifies, with its files; what does not verify is set aside, aloud.
 
         A checkpoint without optimizer state is taken only where there is no whole one: continuing from an older
-        whole one gives the exact result, continuing from mere weights does not.
+        whole one gives the exact result, continuing from mere weights does not. What is then too many is removed: a
+        kill may have come between a save and its rotation.
+
+        Args:
+            check: looks into the files of a checkpoint, and raises IntegrityError where they must not be used.
 
         Raises:
             IntegrityError: a checkpoint was written by a newer version of this program.
         """
         # First the folders whose place in the order cannot be known, so that none is passed over in silence.
         self._set_aside_unreadable()
-        candidates = self.checkpoints()[::-1]
-        for checkpoint in sorted(candidates, key=lambda candidate: not candidate.has_optimizer):
+        candidates = self.checkpoints()
+        for checkpoint in sorted(candidates, key=lambda candidate: candidate.rank, reverse=True):
             try:
                 contents = checkpoint.read()
+                _require(check, checkpoint, contents)
             except IntegrityError as problem:
                 self._set_aside(checkpoint.path, problem)
                 continue
-            self._tell_choice(checkpoint, newest=candidates[0])
+            self._tell_choice(checkpoint, newest=candidates[-1])
             self._resumed_from = checkpoint.path
+            self._rotate()
             return checkpoint, contents
         return None
 
     def save(self, contents: Iterable[tuple[str, bytes]], facts: TrainingFacts) -> Checkpoint:
-        """Write a checkpoint durably, its metadata last; then remove old ones.
+        """Write a checkpoint durably, its metadata last; then remove old ones, and those that were set aside.
 
         Raises:
             ResourceExhausted: the disk is full; all earlier checkpoints are as they were.
@@ -205,6 +220,8 @@ class CheckpointStore:
         files.write_folder(path, written())
         # Only now: had the write failed, what there was would be all there is.
         self._rotate()
+        for aside in self._folders(_SET_ASIDE):
+            files.remove(aside)
         return Checkpoint(path, metadata[0])
 
     def discard(self) -> None:
@@ -227,14 +244,17 @@ class CheckpointStore:
             try:
                 if not self._is_own(_open(path)):
                     self._warn(f"{path} belongs to a run with other settings or other data; it is left alone")
-            except _UnknownSchemaError:
+            except NewerFormat:
                 raise
             except IntegrityError as problem:
                 self._set_aside(path, problem)
 
     def _set_aside(self, path: Path, problem: IntegrityError) -> None:
         aside = files.set_aside(path)
-        self._warn(f"{problem.message}; it was set aside as {aside.name}, and an older checkpoint is looked for")
+        self._warn(
+            f"{problem.message}; it was set aside as {aside.name} until the next checkpoint is saved, and an older "
+            "checkpoint is looked for"
+        )
 
     def _tell_choice(self, chosen: Checkpoint, *, newest: Checkpoint) -> None:
         if not newest.has_optimizer and chosen.has_optimizer:
@@ -275,8 +295,11 @@ def open_store(context: StageContext) -> CheckpointStore:
     )
 
 
-class _UnknownSchemaError(IntegrityError):
-    """Written by another version of this program; refused, but not damaged."""
+def _require(check: Check, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
+    try:
+        check(contents)
+    except IntegrityError as problem:
+        raise IntegrityError(f"{checkpoint.path}: {problem.message}", hint=problem.hint) from problem
 
 
 def _open(path: Path) -> Checkpoint:
@@ -284,11 +307,7 @@ def _open(path: Path) -> Checkpoint:
         document = load_sealed(path / METADATA_NAME)
     except OSError as error:
         raise IntegrityError(f"{path / METADATA_NAME} cannot be read: {error.strerror}") from error
-    if document.get("schema_version") != SCHEMA_VERSION:
-        raise _UnknownSchemaError(
-            f"{path} has schema version {document.get('schema_version')!r}; this program knows {SCHEMA_VERSION}",
-            hint="use the program version that wrote it, or start from zero with `pipeline progress reset`",
-        )
+    document = SCHEMA.migrate(document, name=str(path))
     try:
         return Checkpoint(path, CheckpointMetadata.model_validate(document))
     except ValidationError as error:
@@ -296,6 +315,11 @@ def _open(path: Path) -> Checkpoint:
 
 
 def superseded(checkpoints: list[Checkpoint], *, keep: int, resumed_from: Path | None) -> list[Checkpoint]:
-    """Choose which of `checkpoints`, the newest last, are removed: never the newest, the best or `resumed_from`."""
-    best = next((item for item in reversed(checkpoints) if item.metadata.is_best), None)
-    return [item for item in checkpoints[:-keep] if item is not best and item.path != resumed_from]
+    """Choose which of `checkpoints` are removed: all but the best and `keep` others.
+
+    These are, in this order: the one that would be continued from, `resumed_from`, and the next newest ones.
+    """
+    ranked = sorted(checkpoints, key=lambda checkpoint: checkpoint.rank, reverse=True)
+    best = next((item for item in ranked if item.metadata.is_best), None)
+    ranked[1:] = sorted(ranked[1:], key=lambda item: item.path != resumed_from)
+    return [item for item in ranked[keep:] if item is not best]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import files
 from pipeline.errors import IntegrityError
+from pipeline.schema import Schema
 from pipeline.sealed import load_sealed, save_sealed
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema("training progress")
 PROGRESS_NAME = "training_progress.json"
 
 
@@ -43,7 +44,7 @@ class ChunkProgress(BaseModel):
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     seed: int
     global_step: int = Field(0, ge=0)
     epoch: int = Field(0, ge=0)
@@ -152,11 +153,8 @@ class TrainingProgressTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a document of `state_dict`; raises IntegrityError when it is none, or belongs to another seed."""
         hint = "start this training from zero with `pipeline progress reset`"
-        version = state.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise IntegrityError(f"training progress of schema version {version!r}, not {SCHEMA_VERSION}", hint=hint)
         try:
-            document = _Document.model_validate(state)
+            document = _Document.model_validate(SCHEMA.migrate(dict(state), name="the training progress"))
         except ValidationError as error:
             raise IntegrityError(f"this is no training progress: {error.errors()[0]['msg']}", hint=hint) from error
         if document.seed != self._seed:

@@ -11,9 +11,11 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import IntegrityError
+from pipeline.schema import Schema
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema("training state")
 VALUES_NAME = "trainer_state.json"
+_TENSORS_SUFFIX = ".safetensors"
 _SEPARATOR = "/"  # between nested keys in a tensor's name; no parameter of a torch module has it in its name
 
 
@@ -49,8 +51,15 @@ class TrainState:
             tensors: dict[str, torch.Tensor] = {}
             values[name] = _split(state, tensors, prefix="")
             if tensors:
-                yield f"{name}.safetensors", safetensors.torch.save(unshared(tensors))
-        yield VALUES_NAME, _encode({"schema_version": SCHEMA_VERSION, "parts": values})
+                yield f"{name}{_TENSORS_SUFFIX}", safetensors.torch.save(unshared(tensors))
+        yield VALUES_NAME, _encode({"schema_version": SCHEMA.version, "parts": values})
+
+    def not_finite(self) -> str:
+        """Return the name of a tensor that holds NaN or infinity, "" if there is none; waits for the device once."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, part in self._parts.items():
+            _split(part.state_dict(), tensors, prefix=f"{name}{_SEPARATOR}")
+        return _first_not_finite(tensors)
 
     def load(self, contents: Mapping[str, bytes], *, without: frozenset[str] = frozenset()) -> None:
         """Continue from the files of a verified checkpoint, leaving the parts named in `without` as they are.
@@ -59,9 +68,7 @@ class TrainState:
             IntegrityError: the files do not hold the state of these parts.
         """
         try:
-            values = json.loads(contents[VALUES_NAME])
-            if values["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {values['schema_version']!r}, not {SCHEMA_VERSION}")
+            values = SCHEMA.migrate(json.loads(contents[VALUES_NAME]), name=VALUES_NAME)
             for name, part in self._parts.items():
                 if name not in without:
                     part.load_state_dict(self._part_state(name, values["parts"], contents))
@@ -75,11 +82,34 @@ class TrainState:
         if name in self._documents:
             return dict(json.loads(contents[self._documents[name]]))
         state = dict(values[name])
-        file_name = f"{name}.safetensors"
+        file_name = f"{name}{_TENSORS_SUFFIX}"
         if file_name in contents:
             for key, tensor in safetensors.torch.load(contents[file_name]).items():
                 _put(state, key.split(_SEPARATOR), tensor)
         return state
+
+
+def require_finite(contents: Mapping[str, bytes]) -> None:
+    """Raise IntegrityError, naming the tensor, where the files of a checkpoint hold NaN or infinity."""
+    for file_name, data in contents.items():
+        if file_name.endswith(_TENSORS_SUFFIX):
+            try:
+                name = _first_not_finite(safetensors.torch.load(data))
+            except SafetensorError as error:
+                raise IntegrityError(f"{file_name} holds no tensors: {error}") from error
+            if name:
+                raise IntegrityError(f"{name} in {file_name} holds numbers that are not finite")
+
+
+def _first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not floating:
+        return ""
+    # One number for each tensor, brought to the host together. The first device there is: counters may lie on the CPU.
+    flags = [torch.isfinite(tensor).all() for tensor in floating.values()]
+    device = next((flag.device for flag in flags if flag.device.type != "cpu"), flags[0].device)
+    are_finite = torch.stack([flag.to(device, non_blocking=True) for flag in flags]).tolist()
+    return next((name for name, is_finite in zip(floating, are_finite, strict=True) if not is_finite), "")
 
 
 def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
