@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.events import Event, Kind
-from pipeline.reporting import EventLog, LogFile, Pace, Throttle, Wording, as_json, figures
+from pipeline.reporting import AppendedFile, EventLog, LogFile, Pace, Throttle, Wording, as_json, figures
 
 
 class FakeClock:
@@ -213,6 +215,43 @@ def test_a_log_that_cannot_be_written_is_told_once_and_never_stops_a_run(
     assert len(told) == 2
     assert str(path) in told[0]
     assert "the run goes on without it" in told[0]
+
+
+@pytest.mark.parametrize("what", ["a link", "a dangling link", "a link for its folder", "a named pipe"])
+def test_a_log_is_written_to_a_file_of_its_own_or_not_at_all(tmp_path: Path, told: list[str], what: str) -> None:
+    """What somebody put in its place is neither written through nor waited for; that is told once."""
+    path, victim = tmp_path / "logs" / "events.jsonl", tmp_path / "victim" / "events.jsonl"
+    victim.parent.mkdir()
+    if what == "a link for its folder":
+        path.parent.symlink_to(victim.parent)
+    else:
+        path.parent.mkdir()
+    if what == "a link":
+        victim.write_text("theirs\n")
+    if what.endswith("link"):
+        path.symlink_to(victim)
+    if what == "a named pipe":
+        os.mkfifo(path)
+    log = EventLog(path, tell=told.append)
+    for text in ("first", "second"):
+        log.emit(Event(Kind.INFO, "", {"text": text}))
+    log.close()
+    assert [victim.read_text()] == ["theirs\n"] if what == "a link" else not victim.exists()
+    assert len(told) == 1
+    assert ("a link is in the way" in told[0]) == ("link" in what)
+
+
+def test_a_disk_that_takes_a_line_in_parts_gets_all_of_it(tmp_path: Path, told: list[str]) -> None:
+    """A write that takes less than it was given is continued."""
+
+    class Parts(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[:3])
+
+    file, parts = AppendedFile(tmp_path / "log", tell=told.append), Parts()
+    file._file = parts
+    file.append("eleven bytes")
+    assert parts.getvalue() == b"eleven bytes\n"
 
 
 def test_nothing_is_opened_before_there_is_something_to_say(tmp_path: Path, told: list[str]) -> None:

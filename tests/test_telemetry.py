@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from fakes import RecordingReporter
 from tiny_task import tiny_stage
 
 from pipeline.events import Kind
+from pipeline.reporting import AppendedFile
 from stages.chunks.reader import Batch, Position
 from stages.training.progress import TrainingProgressTracker
 from stages.training.telemetry import Telemetry
@@ -26,9 +30,11 @@ class _Clock:
         return self.now
 
 
-def _start(root: Path, *, total_steps: int) -> tuple[Telemetry, RecordingReporter, _Clock, TrainingProgressTracker]:
+def _start(
+    root: Path, *, total_steps: int, **runtime: Any
+) -> tuple[Telemetry, RecordingReporter, _Clock, TrainingProgressTracker]:
     reporter, clock = RecordingReporter(), _Clock()
-    _, context = tiny_stage(root, reporter=reporter)
+    _, context = tiny_stage(root, reporter=reporter, **runtime)
     tracker = TrainingProgressTracker(root / "training_progress.json", seed=0)
     telemetry = Telemetry(context, tracker, total_steps=total_steps, clock=clock)
     telemetry.start()
@@ -89,3 +95,33 @@ def test_live_copy_is_written_every_second_and_at_saves(tmp_path: Path) -> None:
     telemetry.after_save()
     other.load()
     assert other.global_step == 31
+
+
+@pytest.mark.parametrize("what", ["a full disk", "a link", "a file for a folder"])
+def test_logs_that_cannot_be_written_are_told_once_and_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Sample log and curves are for people; training goes on without them."""
+    pytest.importorskip("tensorboard")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    if what == "a full disk":
+        # As a file on a full disk: it can be opened, and takes nothing.
+        full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+        monkeypatch.setattr(AppendedFile, "_open", lambda _: full)
+    elif what == "a link":
+        for name in ("samples.jsonl", "tensorboard"):
+            (logs / name).symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").mkdir()
+    else:
+        (logs / "samples.jsonl").mkdir()
+        (logs / "tensorboard").write_text("")
+    telemetry, reporter, _, _ = _start(tmp_path, total_steps=3, sample_log=True, tensorboard=True)
+    for step in range(1, 4):
+        telemetry.after_step(_BATCH, step=step, figures=lambda: {"loss": 1.0})
+    telemetry.after_save()
+    telemetry.close()
+    warnings = reporter.texts(Kind.WARNING)
+    assert len(warnings) == 2
+    assert all("the run goes on without it" in text for text in warnings)
+    assert not list(tmp_path.glob("elsewhere/*"))

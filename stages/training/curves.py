@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from pipeline.reporting import AppendedFile
 
 
 class Curves:
-    """Writes event files into `folder`; points from `first_step` on that an earlier process wrote are hidden.
+    """Writes an event file into `folder`; points from `first_step` on that an earlier process wrote are hidden.
 
-    TensorBoard calls that purging: a resumed run's steps continue those that it kept, and none is shown twice.
+    TensorBoard calls that purging: a resumed run's steps continue those that it kept, and none is shown twice. Its
+    records are written here and not by its own writer, whose thread would end with a traceback on a full disk, and
+    the run with it. Each point is there at once; when the file cannot be written, `tell` is told once.
     """
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path, *, first_step: int, tell: Callable[[str], None]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._new_event = Event
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"events.out.tfevents.{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self._file = AppendedFile(folder / name, tell=tell)
+        self._records = RecordWriter(self._file)
+        self._write(step=first_step, file_version="brain.Event:2")
+        self._write(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each of the named curves."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-    def flush(self) -> None:
-        """Hand everything to the operating system, so that a kill loses nothing up to here."""
-        self._writer.flush()
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step=step, summary=Summary(value=points))
 
     def close(self) -> None:
-        """Write out the rest."""
-        self._writer.close()
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._records.write(self._new_event(wall_time=time.time(), **fields).SerializeToString())
 
 
 def is_installed() -> bool:

@@ -46,10 +46,11 @@ class Telemetry:
         context, step = self._context, self._tracker.global_step
         self._shown_step = step
         if context.runtime.sample_log:
-            self._sample_log = SampleLog(context.workspace.logs / "samples.jsonl", run=context.run)
+            self._sample_log = SampleLog(context.workspace.logs / "samples.jsonl", run=context.run, tell=context.warn)
             self._open.callback(self._sample_log.close)
         if context.runtime.tensorboard and is_installed():
-            self._curves = Curves(context.workspace.logs / "tensorboard" / context.run, first_step=step + 1)
+            folder = context.workspace.logs / "tensorboard" / context.run
+            self._curves = Curves(folder, first_step=step + 1, tell=context.warn)
             self._open.callback(self._curves.close)
 
     def after_step(self, batch: Batch, *, step: int, figures: Callable[[], Mapping[str, float]]) -> None:
@@ -78,8 +79,6 @@ class Telemetry:
         """Bring everything that others read to where the new checkpoint is."""
         self._saved_at = self._clock()
         self._tracker.save()
-        if self._curves is not None:
-            self._curves.flush()
 
     @property
     def seconds_since_save(self) -> float:
