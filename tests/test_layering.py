@@ -32,6 +32,7 @@ _LAYERS = (
         "interrupts",
         "fingerprint",
         "sealed",
+        "schema",
         "secrets",
         "files",
         "disk",
