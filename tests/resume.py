@@ -85,5 +85,6 @@ def ending(root: Path, context: StageContext, result: StageResult) -> Ending:
 
 def samples_by_step(root: Path) -> dict[int, list[int]]:
     """Return the samples of each step as the log has them; of a step that was taken twice, the last time counts."""
-    lines = [json.loads(line) for line in (root / "logs" / "samples.jsonl").read_text().splitlines()]
+    path = root / "logs" / "samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return {line["global_step"]: line["sample_ids"] for line in lines}

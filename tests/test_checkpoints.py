@@ -121,7 +121,7 @@ def test_kill_between_save_and_rotation_is_mended(tmp_path: Path, monkeypatch: p
 
 def test_disk_is_bounded_through_any_number_of_resumes(tmp_path: Path) -> None:
     """After each save and each resume of a random life (seed 5) there are at most N+1 checkpoints, the new one too."""
-    dice = random.Random(5)
+    dice = random.Random(5)  # noqa: S311 - a test's dice
     store, step = _Store(tmp_path, keep=3), 0
     for _ in range(200):
         if dice.random() < 0.3:
@@ -275,7 +275,7 @@ def test_checkpoint_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     store = _Store(tmp_path)
     path = _save(store, 1) / METADATA_NAME
     save_sealed(path, {**load_sealed(path), "schema_version": 3})
-    with pytest.raises(NewerFormat, match="of format 3; .* knows formats up to 2"):
+    with pytest.raises(NewerFormat, match=r"of format 3; .* knows formats up to 2"):
         store.newest()
     assert path.exists()
 

@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 from fakes import RecordingReporter
 from resume import KilledError, StepReporter, run_interrupted, run_to_the_end
-from tiny_task import TRAIN_COUNTS, TinyMetrics, TinyTask, TinyTaskConfig, tiny_config, tiny_stage
+from tiny_task import TRAIN_COUNTS, TinyMetrics, TinyTask, tiny_config, tiny_stage
 
-from pipeline.errors import IntegrityError, Interrupted, StageFailed
+from pipeline.errors import IntegrityError, Interrupted
 from pipeline.events import Kind
 from pipeline.interrupts import StopFlag
 from stages.training.checkpoints import open_store
@@ -144,7 +144,7 @@ def test_checkpoints_are_made_between_mini_epochs_when_asked_for(tmp_path: Path)
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_same_end(tmp_path: Path) -> None:
-    """One flipped byte in the newest checkpoint is found, told, set aside; the older one gives the same bytes."""
+    """One flipped byte in the newest checkpoint is found and told; the older one gives the same bytes."""
     config = tiny_config()
     expected = run_to_the_end(tmp_path / "whole", config)
     root = tmp_path / "hurt"
@@ -157,7 +157,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_same_end(tmp_path: Path) ->
     (newest / "optimizer.safetensors").write_bytes(content)
     stage.execute(context)
     assert any("optimizer.safetensors was altered" in text for text in reporter.texts(Kind.WARNING))
-    assert newest.with_name(f"{newest.name}.corrupt-0").is_dir()
+    assert not list(newest.parent.glob("*.corrupt-*")), "its space is free again once newer ones are safe"
     assert run_to_the_end(root, config) == expected
 
 
@@ -294,45 +294,6 @@ def test_too_many_lost_samples_end_the_training(tmp_path: Path) -> None:
     (tmp_path / "datasets" / "tiny" / "train_00001.safetensors").unlink()
     with pytest.raises(IntegrityError, match=r"5 of 18 samples are lost, and 0 may be: .*train_00001"):
         stage.execute(context)
-
-
-@pytest.mark.parametrize(("kind", "what"), [("nan_ids", "the loss is nan"), ("huge_ids", "the gradient norm is inf")])
-def test_step_that_is_not_finite_ends_the_training_naming_it(tmp_path: Path, kind: str, what: str) -> None:
-    """A bad step is never saved; after three returns to the last good checkpoint it fails with step and sample ids."""
-    config = tiny_config(task=TinyTaskConfig(**{kind: (16,)}))
-    reporter = RecordingReporter()
-    stage, context = tiny_stage(tmp_path, config, reporter=reporter, checkpoint_interval_steps=1, sample_log=True)
-    with pytest.raises(StageFailed) as caught:
-        stage.execute(context)
-    assert caught.value.message.startswith(f"{what} at step 4 (samples 16, 14, 17, 15)")
-    assert len([text for text in reporter.texts(Kind.WARNING) if "goes back" in text]) == 3
-    assert [item.metadata.global_step for item in open_store(context).checkpoints()] == [1, 2, 3]
-
-
-def test_passing_trouble_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A NaN that does not come again costs the steps since the checkpoint and leaves no trace in the result."""
-    expected = run_to_the_end(tmp_path / "whole", tiny_config())
-    stage, context = tiny_stage(tmp_path / "struck", sample_log=True)
-    num_steps = 0
-
-    def strike(_: list[int]) -> None:
-        nonlocal num_steps
-        num_steps += 1
-        if num_steps == 8:
-            raise_nan.append(True)
-
-    raise_nan: list[bool] = []
-    losses = TinyTask.losses
-
-    def struck(task: TinyTask, model: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
-        terms = losses(task, model, batch)
-        return {name: term * (torch.nan if raise_nan and raise_nan.pop() else 1.0) for name, term in terms.items()}
-
-    monkeypatch.setattr(TinyTask, "on_losses", strike)
-    monkeypatch.setattr(TinyTask, "losses", struck)
-    stage.execute(context)
-    monkeypatch.undo()
-    assert run_to_the_end(tmp_path / "struck", tiny_config()) == expected
 
 
 def _rates(reporter: RecordingReporter) -> dict[int, float]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from fakes import RecordingReporter
 from tiny_task import tiny_config, tiny_stage
 
+from pipeline import files
+from pipeline.disk import Disk
+from pipeline.events import Kind
+from pipeline.interrupts import StopFlag
 from stages.training.guard import BadStepError
 from stages.training.progress import PROGRESS_NAME
 from stages.training.saving import Saver
@@ -90,14 +97,14 @@ def test_checkpoints_between_mini_epochs_are_due_by_seconds(tmp_path: Path, monk
 
 
 def test_bad_step_is_found_before_it_is_saved(session: Session) -> None:
-    """Weights that are not finite, and steps that were not yet looked at, raise instead of being saved."""
+    """A state that is not finite, and steps that were not yet looked at, raise instead of being saved."""
     saver = Saver(session)
     _step(session, 1)
     saver.save(is_final=False)
     _step(session, 2)
     with torch.no_grad():
         next(session.learner.model.parameters()).fill_(float("inf"))
-    with pytest.raises(BadStepError, match=r"the weights are not finite at step 2 \(samples 4, 2\)"):
+    with pytest.raises(BadStepError, match=r"model/0\.weight is not finite at step 2 \(samples 4, 2\)"):
         saver.save(is_final=False)
     assert [checkpoint.metadata.global_step for checkpoint in session.store.checkpoints()] == [1]
 
@@ -111,3 +118,63 @@ def test_unchecked_steps_are_checked_before_a_save(session: Session, monkeypatch
     with pytest.raises(BadStepError, match="the loss is nan at step 2"):
         saver.save(is_final=False)
     assert not session.store.checkpoints()
+
+
+@dataclass
+class _SlowDisk(Disk):
+    """A disk on which a checkpoint takes six seconds, by a clock that nobody waits for."""
+
+    now: float = 100.0
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Take six seconds for a folder."""
+        self.now += 6 if source.is_dir() else 0
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize(("grace", "is_saved"), [(30.0, True), (10.0, True), (9.0, True), (8.9, False), (2.0, False)])
+def test_save_that_would_not_end_before_sigkill_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, is_saved: bool
+) -> None:
+    """It must fit half as long again as the longest so far; otherwise the last checkpoint stands, and that is told."""
+    disk, reporter = _SlowDisk(), RecordingReporter()
+    monkeypatch.setattr(files, "disk", disk)
+    stop = StopFlag(clock=lambda: disk.now)
+    _, context = tiny_stage(tmp_path, stop=stop, reporter=reporter, grace_seconds=grace)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+        saver = Saver(session)
+        _step(session, 1)
+        saver.save(is_final=False)
+        _step(session, 2)
+        _step(session, 3)
+        stop.set(signal.SIGTERM)
+        saver.save(is_final=False)
+        assert [each.metadata.global_step for each in session.store.checkpoints()] == ([1, 3] if is_saved else [1])
+        told = "; it goes on from the checkpoint of step 1, and 2 steps will be done again"
+        assert saver.lost_steps == ("" if is_saved else told)
+    warned = f"not saved: {grace:.1f} s are left of the {grace:g} s between SIGTERM and SIGKILL"
+    assert [text.partition(" (")[0] for text in reporter.texts(Kind.WARNING)] == ([] if is_saved else [warned])
+
+
+def test_ctrl_c_and_a_first_save_are_given_all_the_time_they_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing kills after SIGINT; and while no save was timed, trying is all that can be done: it is atomic."""
+    disk = _SlowDisk()
+    monkeypatch.setattr(files, "disk", disk)
+    stop = StopFlag(clock=lambda: disk.now)
+    _, context = tiny_stage(tmp_path, stop=stop, grace_seconds=1)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+        saver = Saver(session)
+        stop.set(signal.SIGINT)
+        for step in (1, 2):
+            _step(session, step)
+            saver.save(is_final=False)
+        stop.set(signal.SIGTERM)
+        disk.now += 5
+        fresh = Saver(session)
+        _step(session, 3)
+        fresh.save(is_final=False)
+        assert [each.metadata.global_step for each in session.store.checkpoints()] == [1, 2, 3]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import IntegrityError
-from stages.training.state import TrainState, unshared
+from stages.training.state import TrainState, require_finite, unshared
 
 
 class _Part:
@@ -100,7 +100,7 @@ def test_state_that_does_not_fit_is_refused(change: str) -> None:
         files["trainer_state.json"] = files["trainer_state.json"].replace(b'_version": 1', b'_version": 2')
     if change == "no file":
         del files["model.safetensors"]
-    with pytest.raises(IntegrityError, match="does not fit|of format 2; this program"):
+    with pytest.raises(IntegrityError, match=r"does not fit|of format 2; this program"):
         TrainState(parts).load(files)
 
 
@@ -117,3 +117,16 @@ def test_tied_weights_are_saved_and_stay_tied() -> None:
     TrainState({"model": model}).load(files)
     assert torch.equal(second.weight, expected)
     assert second.weight is first.weight
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_files_with_numbers_that_are_not_finite_are_refused(bad: float) -> None:
+    """A checkpoint that verifies may still hold NaN: the tensor and its file are named; integers are never at fault."""
+    half = torch.ones(3).half()
+    state = {"inner": {"weight": torch.ones(3), "half": half}, "count": torch.tensor(3)}
+    require_finite(dict(TrainState({"part": _Part(state)}).files()))
+    half[1] = bad
+    with pytest.raises(IntegrityError, match=r"inner/half in part\.safetensors holds numbers that are not finite"):
+        require_finite(dict(TrainState({"part": _Part(state)}).files()))
+    with pytest.raises(IntegrityError, match=r"part\.safetensors holds no tensors"):
+        require_finite({"part.safetensors": b"zeros"})

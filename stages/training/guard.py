@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from pipeline.errors import StageFailed
 from stages.training.config import GuardConfig
+from stages.training.state import TrainState
 
 _SHOWN_IDS = 64
 
@@ -80,12 +80,11 @@ class Guard:
         for item, loss, norm in zip(observed, losses, norms, strict=True):
             self._check(item, loss=loss, norm=norm)
 
-    def check_weights(self, model: nn.Module) -> None:
+    def check_state(self, state: TrainState) -> None:
         """Check what is about to be saved: a finite gradient may still be too large a step. Raises BadStepError."""
-        tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-        if not bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()):
+        if name := state.not_finite():
             step, sample_ids = self._newest
-            raise BadStepError("the weights are not finite", step=step, sample_ids=sample_ids)
+            raise BadStepError(f"{name} is not finite", step=step, sample_ids=sample_ids)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how often gradients were out of proportion."""

@@ -6,6 +6,11 @@ from stages.training.checkpoints import TrainingFacts
 from stages.training.meter import TOTAL
 from stages.training.session import Session
 
+# Of the longest save so far. All that runs on a machine gets its SIGTERM together and then saves together, on a disk
+# that was free before. More would give away saves that fit; one that does not fit harms nothing, for it is atomic, but
+# the run then ends without a word.
+_SAVE_MARGIN = 1.5
+
 
 class Saver:
     """Saves a session; twice at the same point only if something happened in between."""
@@ -13,6 +18,7 @@ class Saver:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._saved = self._point()
+        self._longest_seconds = 0.0  # of a save; 0: not known yet, and then it is tried
 
     def is_due(self) -> bool:
         """Whether a checkpoint between two mini-epochs was asked for, by steps or by seconds, and is due."""
@@ -23,17 +29,45 @@ class Saver:
         return is_step or (every_seconds > 0 and session.telemetry.seconds_since_save >= every_seconds)
 
     def save(self, *, is_final: bool) -> None:
-        """Write a checkpoint, unless the newest is of this very point; raises BadStepError before one that is bad."""
+        """Write a checkpoint, unless the newest is of this very point or SIGKILL would come before the end.
+
+        Raises:
+            BadStepError: what would be saved is not finite.
+        """
         session = self._session
         # A stop right after a mini-epoch finds its checkpoint already made.
-        if self._point() == self._saved:
+        if self._point() == self._saved or not self._is_time_left():
             return
+        clock = session.context.stop.clock
+        started = clock()
         # A gradient can be finite and its step still overflow: both are looked at before good state is followed.
         session.guard.settle()
-        session.guard.check_weights(session.learner.model)
+        session.guard.check_state(session.state)
         session.store.save(session.state.files(), self._facts(is_final=is_final))
         session.telemetry.after_save()
         self._saved = self._point()
+        self._longest_seconds = max(self._longest_seconds, clock() - started)
+
+    @property
+    def lost_steps(self) -> str:
+        """Tell how many steps a process that ends now has taken since its last checkpoint; empty for none."""
+        num_steps = self._session.tracker.global_step - self._saved[0]
+        if not num_steps:
+            return ""
+        last = f"the checkpoint of step {self._saved[0]}" if self._saved[0] else "the start"
+        return f"; it goes on from {last}, and {num_steps} step{'s' * (num_steps > 1)} will be done again"
+
+    def _is_time_left(self) -> bool:
+        context = self._session.context
+        grace = context.runtime.grace_seconds
+        left = context.stop.seconds_left(grace)
+        if not self._longest_seconds or self._longest_seconds * _SAVE_MARGIN <= left:
+            return True
+        context.warn(
+            f"not saved: {max(left, 0.0):.1f} s are left of the {grace:g} s between SIGTERM and SIGKILL "
+            f"(runtime.grace_seconds), and a save has taken {self._longest_seconds:.1f} s"
+        )
+        return False
 
     def _point(self) -> tuple[int, int]:
         return self._session.tracker.global_step, len(self._session.history.entries)

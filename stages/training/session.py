@@ -35,7 +35,7 @@ from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
 from stages.training.rng import RngState
 from stages.training.schedule import Schedule
 from stages.training.skipped import SkippedSamples
-from stages.training.state import Stateful, TrainState
+from stages.training.state import Stateful, TrainState, require_finite
 from stages.training.telemetry import Telemetry
 from stages.training.validation import Validator
 
@@ -90,7 +90,7 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
     """
     # The checkpoint comes first, because it decides the precision, and that decides what is built.
     store = open_store(context)
-    found = store.newest()
+    found = store.newest(check=require_finite)
     device = choose_device(context.runtime.device)
     precision = _precision(context, config, device, found[0] if found else None)
     session = _build(context, config, manifest_path, store=store, device=device, precision=precision)

@@ -108,7 +108,7 @@ def _first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
     # One number for each tensor, brought to the host together. The first device there is: counters may lie on the CPU.
     flags = [torch.isfinite(tensor).all() for tensor in floating.values()]
     device = next((flag.device for flag in flags if flag.device.type != "cpu"), flags[0].device)
-    are_finite = torch.stack([flag.to(device, non_blocking=True) for flag in flags]).tolist()
+    are_finite = torch.stack([flag.to(device) for flag in flags]).tolist()
     return next((name for name, is_finite in zip(floating, are_finite, strict=True) if not is_finite), "")
 
 
