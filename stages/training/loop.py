@@ -24,16 +24,17 @@ def train(session: Session) -> None:
     wherever a kill falls: before it, the position is restored without its entry; after it, with it.
 
     Raises:
-        Interrupted: a stop was asked for; the state is saved.
+        Interrupted: a stop was asked for; the state is saved, if there was time.
         BadStepError: a step was not finite; nothing of it is saved.
     """
     saver = Saver(session)
     while True:
-        # Both come before the look at the stop flag: whoever stops here finds all that was done in a checkpoint.
+        # Both come before the look at the stop flag: whoever stops here finds all that was done in a checkpoint, as
+        # long as SIGKILL leaves the time for it.
         is_validated = _is_validation_pending(session) and _finish_mini_epoch(session)
         if is_validated or saver.is_due() or session.context.stop.is_set:
             saver.save(is_final=_is_done(session))
-        session.context.stop.check(where=_where(session))
+        session.context.stop.check(where=f"{_where(session)}{saver.lost_steps}")
         if _is_done(session):
             return
         batch = session.feed.next(session.tracker.get_resume_position())
