@@ -163,3 +163,47 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     files.write_bytes(tmp_path / "file", b"1")
     assert not (tmp_path / "file").is_symlink()
     assert not (tmp_path / "elsewhere" / "precious").exists()
+
+
+def test_disk_that_says_it_took_more_than_it_did_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that loses bytes and reports all of them written costs the new file, never the old one."""
+    files.write_bytes(tmp_path / "file.bin", b"old")
+    monkeypatch.setattr(os, "write", lambda _, data: len(data))
+    with pytest.raises(IntegrityError, match="holds 0 bytes after 8 were written"):
+        files.write_bytes(tmp_path / "file.bin", b"01234567")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_new_file_takes_nobody_s_place(tmp_path: Path) -> None:
+    """A file is created where there is none: neither another one nor a link is written to."""
+    (tmp_path / "precious").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    for name in ("precious", "link"):
+        with pytest.raises(FileExistsError):
+            files.disk.create(tmp_path / name)
+    assert (tmp_path / "precious").read_bytes() == b"kept"
+
+
+def test_removal_that_is_killed_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder loses its name before the first of its files goes."""
+
+    def fail(_: object) -> None:
+        raise KeyboardInterrupt
+
+    files.write_folder(tmp_path / "checkpoint", [("a", b"1"), ("b", b"2")])
+    monkeypatch.setattr(files.disk, "unlink", fail)
+    with pytest.raises(KeyboardInterrupt):
+        files.remove(tmp_path / "checkpoint")
+    [left] = tmp_path.iterdir()
+    assert left.name.startswith(files.TEMPORARY_PREFIX)
+
+
+def test_removal_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was removed or set aside stays so when the power goes: the folder is synced."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files.disk, "fsync_folder", synced.append)
+    for name in ("removed", "aside"):
+        (tmp_path / name).write_bytes(b"1")
+    files.remove(tmp_path / "removed")
+    files.set_aside(tmp_path / "aside")
+    assert synced == [tmp_path, tmp_path]

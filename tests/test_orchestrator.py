@@ -13,9 +13,10 @@ import pytest
 from pipeline import files, orchestrator
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.decide import Action, Reason
-from pipeline.errors import Interrupted, StageFailed, UsageError, WorkspaceLocked
+from pipeline.errors import IntegrityError, Interrupted, StageFailed, UsageError, WorkspaceLocked
 from pipeline.events import Event, Kind
 from pipeline.interrupts import StopFlag
+from pipeline.lock import LOCK_NAME
 from pipeline.orchestrator import Orchestrator, StageOutcome
 from pipeline.records import Artifact
 from pipeline.stage import Output, Stage, StageContext, StageResult
@@ -410,6 +411,22 @@ def test_only_one_run_at_a_time(toy: _Toy) -> None:
     assert toy.events == []
 
 
+def test_no_record_without_the_lock(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that comes to its end when the workspace is no longer this run's leaves no record."""
+    pipeline = toy.configure()
+    execute = toy.left.execute
+
+    def lose(context: StageContext) -> StageResult:
+        result = execute(context)
+        (toy.workspace.root / LOCK_NAME).unlink()
+        return result
+
+    monkeypatch.setattr(toy.left, "execute", lose)
+    with pytest.raises(IntegrityError, match="moved or removed"):
+        pipeline.run()
+    assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
+
+
 def test_leftovers_of_killed_writers_are_swept(toy: _Toy) -> None:
     """A run removes the temporaries that a kill left."""
     torn = toy.workspace.results / f"{files.TEMPORARY_PREFIX}torn"
@@ -562,4 +579,4 @@ def test_records_tell_all_there_is_to_know(toy: _Toy) -> None:
     assert "python" in record.environment
     assert record.started_at <= record.finished_at
     document: Any = json.loads(next((toy.workspace.checkpoints / "left").glob("*.json")).read_text())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2

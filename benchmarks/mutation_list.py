@@ -1,0 +1,388 @@
+"""The protective steps, each with what the code would be without it and the test that tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Replaces the text `old`, which occurs once in the file `path`, by `new`; `test` is a pytest node below tests/."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    test: str
+
+    def applied_to(self, source: str) -> str:
+        """Return the mutated source."""
+        assert source.count(self.old) == 1, f"{self.name}: {self.path} has {source.count(self.old)} times {self.old!r}"
+        return source.replace(self.old, self.new)
+
+
+_FILES = "pipeline/files.py"
+_SEALED = "pipeline/sealed.py"
+_LOCK = "pipeline/lock.py"
+_EXECUTION = "pipeline/execution.py"
+_OBSERVE = "pipeline/observe.py"
+_CACHE = "pipeline/stat_cache.py"
+_CHUNK = "stages/chunks/chunk.py"
+_CHECKPOINTS = "stages/training/checkpoints.py"
+_LOOP = "stages/training/loop.py"
+_PROCESSES = "stages/data_generation/processes.py"
+
+MUTATIONS = (
+    # the commit protocol
+    Mutation(
+        "fsync of a file's bytes",
+        _FILES,
+        "        disk.fsync(descriptor)\n",
+        "",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the folder after a file got its name",
+        _FILES,
+        "        disk.rename(temporary, path)\n    disk.fsync_folder(path.parent)\n\n\ndef write_folder",
+        "        disk.rename(temporary, path)\n\n\ndef write_folder",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of a folder's entries before it gets its name",
+        _FILES,
+        "        disk.fsync_folder(temporary)\n",
+        "",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the parent after a folder got its name",
+        _FILES,
+        "        disk.rename(temporary, path)\n    disk.fsync_folder(path.parent)\n\n\ndef make_folder",
+        "        disk.rename(temporary, path)\n\n\ndef make_folder",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the parent of a new folder",
+        _FILES,
+        "        disk.fsync_folder(path.parent)\n    _refuse_links(path)\n",
+        "    _refuse_links(path)\n",
+        "test_files.py::test_folder_of_a_killed_process_is_made_durable",
+    ),
+    Mutation(
+        "fsync of the parent of a folder that was there",
+        _FILES,
+        "    if not path.is_dir() or (os.access(path.parent, os.W_OK) and not path.is_mount()):\n",
+        "    if not path.is_dir():\n",
+        "test_files.py::test_folder_of_a_killed_process_is_made_durable",
+    ),
+    Mutation(
+        "the temporary and its rename",
+        _FILES,
+        "    temporary = _temporary_beside(path)\n    with _dropping(temporary, num_bytes=len(data)):\n",
+        "    temporary = path\n    path.unlink(missing_ok=True)\n    with _dropping(temporary, num_bytes=len(data)):\n",
+        "test_files.py::test_failed_write_leaves_the_old_file",
+    ),
+    Mutation(
+        "writing on after a short write",
+        _FILES,
+        "        while written < len(view):\n",
+        "        if written < len(view):\n",
+        "test_files.py::test_short_writes_are_continued",
+    ),
+    Mutation(
+        "the size check after a write",
+        _FILES,
+        "    if size != len(view):\n",
+        "    if False:\n",
+        "test_files.py::test_disk_that_says_it_took_more_than_it_did_is_found_out",
+    ),
+    Mutation(
+        "dropping the temporary of a failed write",
+        _FILES,
+        "                else:\n                    disk.unlink(temporary)\n",
+        "",
+        "test_files.py::test_failed_write_leaves_the_old_file",
+    ),
+    Mutation(
+        "the rename before a folder is removed",
+        _FILES,
+        "        disk.rename(path, doomed)\n",
+        "        doomed = path\n",
+        "test_files.py::test_removal_that_is_killed_leaves_no_half",
+    ),
+    Mutation(
+        "fsync after a removal",
+        _FILES,
+        "        disk.unlink(path)\n        disk.fsync_folder(path.parent)\n",
+        "        disk.unlink(path)\n",
+        "test_files.py::test_removal_is_durable",
+    ),
+    Mutation(
+        "fsync after setting aside",
+        _FILES,
+        "    disk.rename(path, target)\n    disk.fsync_folder(path.parent)\n",
+        "    disk.rename(path, target)\n",
+        "test_files.py::test_removal_is_durable",
+    ),
+    Mutation(
+        "refusing to write through links",
+        _FILES,
+        "    _refuse_links(path)\n    _durable",
+        "    _durable",
+        "test_files.py::test_nothing_is_written_through_a_link",
+    ),
+    Mutation(
+        "exclusive creation",
+        "pipeline/disk.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW",
+        "os.O_WRONLY | os.O_CREAT",
+        "test_files.py::test_new_file_takes_nobody_s_place",
+    ),
+    # documents
+    Mutation(
+        "the digest check of a document",
+        _SEALED,
+        "        return isinstance(seal, str) and data == _encode(document)\n",
+        "        return True\n",
+        "test_sealed.py::test_every_changed_byte_is_found",
+    ),
+    Mutation(
+        "the size cap of a document",
+        _SEALED,
+        "    if path.stat().st_size > MAX_BYTES:\n",
+        "    if False:\n",
+        "test_sealed.py::test_huge_document_is_not_read",
+    ),
+    Mutation(
+        "refusing a newer format",
+        "pipeline/schema.py",
+        "        if version > self.version:\n",
+        "        if False:\n",
+        "test_schema.py::test_newer_format_names_the_version_needed",
+    ),
+    # the lock
+    Mutation(
+        "the kernel's lock",
+        _LOCK,
+        "            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "test_lock.py::test_second_run_is_told_who_works",
+    ),
+    Mutation(
+        "watching the lease of another machine",
+        _LOCK,
+        "            if self._moves(known):\n",
+        "            if False:\n",
+        "test_lock.py::test_run_on_another_machine_keeps_this_one_out",
+    ),
+    Mutation(
+        "leaving when another took over",
+        _LOCK,
+        '        if lease and lease["token"] != self._token:\n',
+        "        if False:\n",
+        "test_lock.py::test_holder_that_stood_still_leaves_when_another_took_over",
+    ),
+    Mutation(
+        "noticing that the workspace was moved",
+        _LOCK,
+        "        if not is_same:\n",
+        "        if False:\n",
+        "test_lock.py::test_workspace_that_was_moved_is_no_longer_held",
+    ),
+    Mutation(
+        "taking the lock for a run",
+        "pipeline/orchestrator.py",
+        "            executor = self._executor(stack.enter_context(self._locked()))\n",
+        "            executor = self._executor(self._locked())\n",
+        "test_orchestrator.py::test_only_one_run_at_a_time",
+    ),
+    # records and what they vouch for
+    Mutation(
+        "removing the record before work begins",
+        _EXECUTION,
+        "            store.remove(path)\n",
+        "",
+        "test_orchestrator.py::test_record_goes_before_work_begins",
+    ),
+    Mutation(
+        "looking at the inputs again when a stage is done",
+        _EXECUTION,
+        "            self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)\n",
+        "",
+        "test_orchestrator.py::test_inputs_edited_while_a_stage_runs_are_found",
+    ),
+    Mutation(
+        "asking for the lock before a record is written",
+        _EXECUTION,
+        "            self._lock.require_held()\n",
+        "",
+        "test_orchestrator.py::test_no_record_without_the_lock",
+    ),
+    Mutation(
+        "taking away links in the place of artifacts",
+        _EXECUTION,
+        "                if path.is_symlink():\n",
+        "                if False:\n",
+        "test_orchestrator.py::test_link_in_place_of_an_artifact_is_damage",
+    ),
+    Mutation(
+        "removing records whose artifacts were overwritten",
+        _EXECUTION,
+        "            store.drop_superseded(record)\n",
+        "",
+        "test_orchestrator.py::test_overwritten_results_take_their_record_along",
+    ),
+    Mutation(
+        "sweeping temporaries",
+        _EXECUTION,
+        "            files.sweep_temporaries(folder)\n",
+        "            pass\n",
+        "test_orchestrator.py::test_leftovers_of_killed_writers_are_swept",
+    ),
+    Mutation(
+        "the digest check of an artifact",
+        _OBSERVE,
+        "        if cache.digest(path) != artifact.xxh3:\n",
+        "        if False:\n",
+        "test_orchestrator.py::test_damaged_artifacts_are_mended_alone",
+    ),
+    Mutation(
+        "refusing paths that lead out",
+        "pipeline/workspace.py",
+        "        if not any(path.resolve().is_relative_to(folder) for folder in inside):\n",
+        "        if False:\n",
+        "test_workspace.py::test_paths_in_records_stay_inside",
+    ),
+    Mutation(
+        "the inode's change time in the cache of digests",
+        _CACHE,
+        "stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]",
+        "stat.st_mtime_ns]",
+        "test_stat_cache.py::test_flipped_byte_with_size_and_mtime_kept_is_seen",
+    ),
+    Mutation(
+        "not remembering fresh files",
+        _CACHE,
+        " and newest < started - _RACY_NANOSECONDS:",
+        ":",
+        "test_stat_cache.py::test_fresh_files_are_not_remembered",
+    ),
+    # chunks
+    Mutation(
+        "the digest of each sample",
+        _CHUNK,
+        "    is_damaged = sample_digests(arrays) != arrays[DIGEST]\n",
+        "    is_damaged = np.zeros(count, bool)\n",
+        "test_writer.py::test_no_byte_of_a_chunk_can_change_unseen",
+    ),
+    Mutation(
+        "the seal of a chunk",
+        _CHUNK,
+        "    if seal != _seal(arrays[DIGEST], origin):\n",
+        "    if False:\n",
+        "test_writer.py::test_a_whole_chunk_of_something_else_is_not_taken",
+    ),
+    Mutation(
+        "the header check of a chunk",
+        _CHUNK,
+        "    if not _is_tidy(data, arrays):\n",
+        "    if False:\n",
+        "test_writer.py::test_no_byte_of_a_chunk_can_change_unseen",
+    ),
+    Mutation(
+        "verifying a chunk before it is read",
+        "stages/chunks/reader.py",
+        "            if (damage := find_damage(path, entry)) is not None:\n",
+        "            if (damage := None) is not None:\n",
+        "test_reader.py::test_a_flipped_pixel_costs_one_sample",
+    ),
+    # training checkpoints
+    Mutation(
+        "the digest check of a checkpoint",
+        _CHECKPOINTS,
+        "        if digest_bytes(data) != expected.xxh3:\n",
+        "        if False:\n",
+        "test_checkpoints.py::test_any_damage_is_found_and_the_older_one_used",
+    ),
+    Mutation(
+        "rotation only after the new one is safe",
+        _CHECKPOINTS,
+        "        files.write_folder(path, written())\n",
+        "        self._rotate()\n        [files.remove(item.path) for item in self.checkpoints()]\n"
+        "        files.write_folder(path, written())\n",
+        "test_checkpoints.py::test_rotation_comes_after_the_new_one_is_safe",
+    ),
+    Mutation(
+        "leaving checkpoints of other runs alone",
+        _CHECKPOINTS,
+        "        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) == self._owner\n",
+        "        return True\n",
+        "test_checkpoints.py::test_checkpoint_of_another_run_is_left_alone",
+    ),
+    # exact training
+    Mutation(
+        "the random numbers in a checkpoint",
+        "stages/training/session.py",
+        '        "rng": rng,',
+        '        # "rng": rng,',
+        "test_loop.py::test_every_position_resumes_twice_to_the_same_bytes",
+    ),
+    Mutation(
+        "the average in a checkpoint",
+        "stages/training/session.py",
+        '        **({} if config.averaging.method == "none" else {config.averaging.method: learner.average}),\n',
+        "",
+        "test_loop.py::test_every_position_resumes_twice_to_the_same_bytes",
+    ),
+    Mutation(
+        "the learning-rate schedule in a checkpoint",
+        "stages/training/session.py",
+        '        "schedule": learner.schedule,\n',
+        "",
+        "test_loop.py::test_every_position_resumes_twice_to_the_same_bytes",
+    ),
+    Mutation(
+        "keeping validation out of the random numbers",
+        "stages/training/validation.py",
+        "            with rng.preserved(), torch.no_grad():\n",
+        "            with torch.no_grad():\n",
+        "test_loop.py::test_validation_is_done_exactly_once_wherever_it_is_interrupted",
+    ),
+    Mutation(
+        "keeping the reader out of the random numbers",
+        "stages/training/feed.py",
+        "        with self._rng.preserved():\n",
+        "        if True:\n",
+        "test_feed.py::test_iterators_that_draw_leave_no_trace",
+    ),
+    Mutation(
+        "checking steps before a save",
+        "stages/training/saving.py",
+        "        session.guard.settle()\n",
+        "",
+        "test_saving.py::test_unchecked_steps_are_checked_before_a_save",
+    ),
+    Mutation(
+        "checking the state before a save",
+        "stages/training/saving.py",
+        "        session.guard.check_weights(session.learner.model)\n",
+        "",
+        "test_saving.py::test_bad_step_is_found_before_it_is_saved",
+    ),
+    # processes and signals
+    Mutation(
+        "keeping signals from workers",
+        _PROCESSES,
+        "    previous = signal.pthread_sigmask(signal.SIG_BLOCK, ",
+        "    previous = signal.pthread_sigmask(signal.SIG_UNBLOCK, ",
+        "test_data_generation_processes.py::test_signals_to_the_group_do_not_reach_workers",
+    ),
+    Mutation(
+        "workers that leave with their parent",
+        _PROCESSES,
+        "    threading.Thread(target=_leave_with_parent, daemon=True).start()\n",
+        "",
+        "test_data_generation_processes.py::test_no_worker_outlives_its_parent_not_even_at_work",
+    ),
+)
