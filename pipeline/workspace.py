@@ -90,7 +90,16 @@ class Workspace:
         """Return the run lock: raises WorkspaceLocked when entered while another process holds it.
 
         `tell` is told when it takes a while, as after a run on another machine that did not say that it ended.
+
+        Raises:
+            IntegrityError: a folder of the workspace is a link to nothing, as to a disk that is not mounted.
         """
+        for link in (self.root / name for name in _FOLDERS):
+            if link.is_symlink() and not link.exists():
+                raise IntegrityError(
+                    f"{link} is a link to {link.readlink()}, which is not there",
+                    hint="mount that disk, or remove the link; nothing was touched",
+                )
         return RunLock(self.root, tell=tell)
 
 
