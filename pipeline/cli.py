@@ -44,6 +44,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Tell no progress; only res
 RequireTargets = Annotated[bool, typer.Option("--require-targets", help="Exit with 3 when a target is missed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read every byte, whatever the file system says of a file.")]
+CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
 
 
@@ -108,6 +109,20 @@ def validate(settings: SettingsOptions, *, deep: Deep = False) -> Work:
     from pipeline import commands
 
     return partial(commands.validate, settings, is_deep=deep)
+
+
+@app.command("import-checkpoint")
+@grouped
+def import_checkpoint(file: CheckpointFile, settings: SettingsOptions) -> Work:
+    """Take over a .pt file that torch.save wrote, so that `run` with the same options continues from it.
+
+    Taken are the model (under "model", "model_state_dict" or "state_dict", or the whole file), the optimizer
+    ("optimizer", "optimizer_state_dict") and the step ("step", "global_step", "steps", or that of the scheduler). The
+    file is read with weights_only=True: nothing in it is ever run, and a file that wants that is refused.
+    """
+    from pipeline import commands
+
+    return partial(commands.import_checkpoint, settings, file)
 
 
 @progress_app.command("show")

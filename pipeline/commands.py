@@ -190,6 +190,15 @@ def reset_progress(settings: SettingsOptions, *, ask: Ask) -> Answer:
     return Answer(document, lambda _: told)
 
 
+def import_checkpoint(settings: SettingsOptions, path: Path) -> Answer:
+    """Take over a checkpoint of another program as half-done work of this run."""
+    session = open_session(settings)
+    orchestrator = session.orchestrator()
+    stage, told = orchestrator.import_checkpoint(path)
+    document = {**head("import-checkpoint", session.workspace, orchestrator), "stage": stage, "told": told}
+    return Answer(document, lambda _: told)
+
+
 def show_config(settings: SettingsOptions) -> Answer:
     """Tell every setting with its value and where that comes from."""
     session = open_session(settings)

@@ -6,22 +6,32 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.events import Event, Kind, Reporter
 from pipeline.execution import Executor
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.lock import RunLock
-from pipeline.observe import Sight, digest_inputs, observe
+from pipeline.observe import Sight, digest_inputs, find_damage, observe
 from pipeline.records import StageRecord
+from pipeline.reporting import tell_on_stderr
 from pipeline.reset import Removal, configs_of, everything_of
-from pipeline.stage import ProgressReport, ReadsFiles, ReportsProgress, Resumable, Stage, StageContext
+from pipeline.stage import (
+    ImportsCheckpoints,
+    ProgressReport,
+    ReadsFiles,
+    ReportsProgress,
+    Resumable,
+    Stage,
+    StageContext,
+)
 from pipeline.stat_cache import StatCache
 from pipeline.validation import Validation, validate_stage
 from pipeline.workspace import Workspace
@@ -148,6 +158,39 @@ class Orchestrator:
                 if stage.name == name and isinstance(stage, Resumable):
                     stage.discard_partial_work(context)
 
+    def import_checkpoint(self, path: Path) -> tuple[str, str]:
+        """Let the stage that can do so take over `path` as half-done work of this run; return its name and its words.
+
+        Raises:
+            UsageError: no stage can, what it needs is not whole yet, or this run has already begun.
+            IntegrityError: the file cannot be used; nothing was changed.
+        """
+        stage = next((stage for stage in self.stages if isinstance(stage, ImportsCheckpoints)), None)
+        if stage is None:
+            raise UsageError("no stage of this pipeline takes over checkpoints of other programs")
+        with self._locked():
+            reachable = {each.name: context for each, context in self._reachable()}
+            context = reachable.get(stage.name)
+            if context is None or any(
+                find_damage(record, workspace=self.workspace, cache=self._cache) for record in context.inputs.values()
+            ):
+                before = ", ".join(stage.inputs)
+                raise UsageError(
+                    f"{stage.name} continues on what {before} makes, and that is not whole yet",
+                    hint=f"first run it with the same options: pipeline run --until {list(stage.inputs)[-1]}",
+                )
+            store = self.workspace.records
+            record = store.path(stage.name, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
+            if record.exists() or (context.state_folder.is_dir() and any(context.state_folder.iterdir())):
+                raise UsageError(
+                    f"this run of {stage.name} has already begun: {record.with_suffix('')}",
+                    hint="discard that with the same options first: `pipeline progress reset`, or, when it is done, "
+                    f"`pipeline reset {stage.name}`",
+                )
+            told = stage.import_checkpoint(context, path)
+            store.begin(record, code=self._code(stage))
+        return stage.name, told
+
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
         """Compare what every record of every stage vouches for with the disk; deep: read every byte."""
         return tuple(
@@ -173,7 +216,8 @@ class Orchestrator:
         return self._observe(stage, context, forced=()).record
 
     def _locked(self) -> RunLock:
-        return self.workspace.locked(tell=lambda text: self._emit(Kind.WARNING, text=text))
+        # Not to the reporters: as long as another run may work here, the logs are its own.
+        return self.workspace.locked(tell=tell_on_stderr)
 
     def _executor(self, lock: RunLock) -> Executor:
         return Executor(self.workspace, lock, runtime=self._runtime, reporter=self._reporter, cache=self._cache)

@@ -154,6 +154,18 @@ class Repairable(Protocol):
 
 
 @runtime_checkable
+class ImportsCheckpoints(Protocol):
+    """A stage that can take over a checkpoint that another program made."""
+
+    def import_checkpoint(self, context: StageContext, path: Path) -> str:
+        """Turn the file `path` into half-done work, as if this run had come so far, and tell what was taken over.
+
+        Only called where there is no such work yet. Nothing in the file may be run; raises UsageError or
+        IntegrityError, with nothing changed, where it cannot be used.
+        """
+
+
+@runtime_checkable
 class ReadsFiles(Protocol):
     """A stage that also reads files from outside the workspace; their contents count as inputs."""
 

@@ -18,6 +18,7 @@ COMMANDS = (
     "status",
     "reset",
     "validate",
+    "import-checkpoint",
     "progress show",
     "progress reset",
     "config show",

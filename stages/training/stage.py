@@ -56,6 +56,12 @@ class TrainingStage:
         files.remove(context.state_folder / PROGRESS_NAME)
         open_store(context).discard()
 
+    def import_checkpoint(self, context: StageContext, path: Path) -> str:
+        """Make a checkpoint to continue from of a file that torch.save wrote; raises UsageError or IntegrityError."""
+        from stages.training.importing import import_checkpoint
+
+        return import_checkpoint(context, self.config, path, manifest_path=self._manifest_path(context))
+
     def progress_report(self, context: StageContext) -> ProgressReport | None:
         """Tell how far each epoch is trained, and each chunk of the current one."""
         tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=self.config.seed)
