@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pipeline import files
 from pipeline.config import RuntimeOptions
@@ -43,8 +44,7 @@ class Executor:
         """
         for folder in (self._workspace.datasets, self._workspace.results):
             files.sweep_temporaries(folder)
-        store = self._workspace.records
-        path = store.path(stage.name, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
+        store, path = self._workspace.records, self._record_path(context)
         # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
         if decision.action is not Action.RUN:
             code = (sight.record.code if sight.record else store.code_at_begin(path)) or code
@@ -86,6 +86,10 @@ class Executor:
         self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
         return record
 
+    def skip(self, context: StageContext) -> None:
+        """Drop what a run left that was killed just after its record was written."""
+        self._workspace.records.end(self._record_path(context))
+
     @contextmanager
     def telling_of_failure(self, stage: str) -> Iterator[None]:
         """Emit what ends the work on `stage` before its time, and let it pass."""
@@ -97,6 +101,11 @@ class Executor:
         except BaseException as error:  # told and raised again: the log of events must not just stop
             self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}")
             raise
+
+    def _record_path(self, context: StageContext) -> Path:
+        return self._workspace.records.path(
+            context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest
+        )
 
     def _remove_links(self, sight: Sight) -> None:
         """Take away links that stand where artifacts were: nothing is ever written through them."""

@@ -241,6 +241,7 @@ class Orchestrator:
         if decision.action is not Action.RUN:
             self._warn_of_changed_code(sight)
         if decision.action is Action.SKIP and sight.record is not None:
+            executor.skip(context)
             return StageOutcome(decision, sight.record, time.monotonic() - started)
         record = executor.execute(stage, context, decision=decision, sight=sight, code=self._code(stage))
         return StageOutcome(decision, record, time.monotonic() - started)

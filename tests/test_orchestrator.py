@@ -411,6 +411,16 @@ def test_only_one_run_at_a_time(toy: _Toy) -> None:
     assert toy.events == []
 
 
+def test_note_of_a_run_that_was_killed_after_its_record_goes(toy: _Toy) -> None:
+    """A kill between the record and the end of its note leaves no note behind the next run."""
+    toy.run()
+    record = next((toy.workspace.checkpoints / "left").glob("*.json"))
+    toy.workspace.records.begin(record, code={"some": "code"})
+    assert list(toy.workspace.root.rglob("*.begun"))
+    toy.run()
+    assert not list(toy.workspace.root.rglob("*.begun"))
+
+
 def test_no_record_without_the_lock(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that comes to its end when the workspace is no longer this run's leaves no record."""
     pipeline = toy.configure()

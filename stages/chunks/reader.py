@@ -174,4 +174,4 @@ def _identity(path: Path) -> tuple[int, ...] | None:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_size, status.st_mtime_ns, status.st_ino)
+    return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
