@@ -76,6 +76,17 @@ def test_parts_can_be_left_as_they_are() -> None:
     assert (kept.state, left.state) == ({"a": 1}, {"a": 0})
 
 
+def test_parts_that_came_later_begin_where_a_checkpoint_lacks_them() -> None:
+    """An older checkpoint loads without a part that there was not yet; one that is there is loaded."""
+    old = dict(TrainState({"kept": _Part({"a": 1})}).files())
+    kept, new = _Part({}), _Part({"a": 0})
+    state = TrainState({"kept": kept, "new": new}, later=frozenset({"new"}))
+    state.load(old)
+    assert (kept.state, new.state) == ({"a": 1}, {"a": 0})
+    state.load(dict(TrainState({"kept": _Part({"a": 1}), "new": _Part({"a": 2})}).files()))
+    assert new.state == {"a": 2}
+
+
 def test_parts_are_loaded_in_order() -> None:
     """The last part is loaded last: the random generators rely on it."""
     order: list[str] = []

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from pipeline.config import StageConfig
+from pipeline.config import StageConfig, later
 from stages.task_config import TaskConfig
 
 
@@ -101,3 +101,6 @@ class TrainingConfig(StageConfig):
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     deterministic: bool = Field(True, description="use only algorithms that give the same bits every time")
+    on_oom: Literal["stop", "accumulate"] = later(
+        "stop", description="out of memory: stop, or take batches in parts, each half as large, and add their gradients"
+    )

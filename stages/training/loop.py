@@ -84,16 +84,11 @@ def _finish_mini_epoch(session: Session) -> bool:
 def _step(session: Session, batch: Batch) -> None:
     """Take one optimizer step, and commit the position after it."""
     learner = session.learner
-    prepared = learner.batches.prepare(batch, epoch=batch.epoch)
-    with learner.batches.autocast():
-        terms = learner.task.losses(learner.model, prepared)
-    # One kernel for any number of terms, and one order of summation.
-    loss = torch.stack(list(terms.values())).sum()
-    learner.optimizer.zero_grad(set_to_none=True)
-    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    step = session.tracker.global_step + 1
+    terms, loss = session.micro_batches.backward(batch, step=step)
+    # From here on nothing is begun again for want of memory: it would be a step taken in part.
     learner.scaler.unscale_(learner.optimizer)
     norm = get_total_norm([parameter.grad for parameter in learner.parameters if parameter.grad is not None])
-    step = session.tracker.global_step + 1
     # Before clipping, which would turn one infinite gradient into NaN everywhere, and before the optimizer.
     session.guard.observe(loss=loss, norm=norm, step=step, sample_ids=batch.sample_ids.tolist())
     if session.config.gradient_clip_norm:

@@ -37,7 +37,10 @@ def deliver(session: Session) -> StageResult:
     return StageResult(
         outputs=(Output(WEIGHTS_KIND, path),),
         metrics=_figures(session, best, weights_step=step),
-        warnings=tuple(line for skipped in session.skipped.values() for line in skipped.warnings()),
+        warnings=(
+            *(line for skipped in session.skipped.values() for line in skipped.warnings()),
+            *session.micro_batches.warnings(),
+        ),
         tolerated_damage=tuple(file for skipped in session.skipped.values() for file in skipped.files),
     )
 

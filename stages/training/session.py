@@ -10,50 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
 from pipeline.errors import UsageError
 from pipeline.stage import StageContext
 from stages.chunks.manifest import ChunkEntry, Manifest, load_manifest
 from stages.chunks.reader import ChunkReader
 from stages.device import choose_device
-from stages.task import Task, build_task
-from stages.training.averaging import WeightAverage
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.config import TrainingConfig
-from stages.training.device import DeviceBatches
 from stages.training.environment import describe_environment, environment_changes
 from stages.training.feed import Feed
 from stages.training.guard import Guard
 from stages.training.history import History
+from stages.training.learner import Learner, build_learner
 from stages.training.meter import LossMeter
+from stages.training.micro_batches import MicroBatches
 from stages.training.mini_epochs import MiniEpochs
-from stages.training.optimizer import OptimizerState, build_optimizer
-from stages.training.precision import has_bf16, new_scaler, resolve_precision
+from stages.training.optimizer import OptimizerState
+from stages.training.precision import has_bf16, resolve_precision
 from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
 from stages.training.rng import RngState
-from stages.training.schedule import Schedule
 from stages.training.skipped import SkippedSamples
 from stages.training.state import Stateful, TrainState, require_finite
 from stages.training.telemetry import Telemetry
 from stages.training.validation import Validator
 
+_LATER_PARTS = frozenset({"micro_batches"})  # checkpoints of the first format do without
 _GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learner:
-    """What changes the weights; `parameters` are those of the model, which takes a while to list them."""
-
-    task: Task
-    batches: DeviceBatches
-    model: nn.Module
-    parameters: tuple[nn.Parameter, ...]
-    optimizer: Optimizer
-    scaler: torch.amp.GradScaler
-    schedule: Schedule
-    average: WeightAverage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +52,7 @@ class Session:
     history: History
     meter: LossMeter
     guard: Guard
+    micro_batches: MicroBatches
     skipped: Mapping[str, SkippedSamples]
     state: TrainState
     feed: Feed
@@ -122,12 +106,13 @@ def _build(
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
     rng.seed(config.seed)
-    learner = _build_learner(config, manifest, device, precision=precision, total_steps=total_steps)
+    learner = build_learner(config, manifest, device, precision=precision, total_steps=total_steps)
     tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=config.seed)
     history = History(config.validation, config.early_stopping)
     meter = LossMeter(device)
     window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
+    micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
     skipped = {split: _skipped(context, config, manifest, split) for split in ("train", "validation")}
     validation_reader = partial(_reader, config, manifest_path, "validation", skipped["validation"])
     validator = Validator(learner.task, validation_reader, learner.batches, metric=config.validation.metric)
@@ -141,6 +126,7 @@ def _build(
         "history": history,
         "losses": meter,
         "guard": guard,
+        "micro_batches": micro_batches,
         "skipped": skipped["train"],
         "skipped_validation": skipped["validation"],
         "rng": rng,  # last: nothing may draw between this and the first step
@@ -155,8 +141,9 @@ def _build(
         history=history,
         meter=meter,
         guard=guard,
+        micro_batches=micro_batches,
         skipped=skipped,
-        state=TrainState(parts, documents={"progress": PROGRESS_NAME}),
+        state=TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS),
         feed=Feed(partial(_reader, config, manifest_path, "train", skipped["train"]), rng),
         validator=validator if manifest.split("validation") else None,
         mini_epochs=_mini_epochs(config, manifest),
@@ -197,26 +184,6 @@ def _precision(context: StageContext, config: TrainingConfig, device: torch.devi
     if precision == "bf16" and not has_bf16(device):
         context.warn("this hardware does not compute in bf16 but emulates it: the run is slow here")
     return precision
-
-
-def _build_learner(
-    config: TrainingConfig, manifest: Manifest, device: torch.device, *, precision: str, total_steps: int
-) -> Learner:
-    task = build_task(config.task.model_dump(mode="json"), manifest.meta)
-    # channels_last trains twice as fast in bf16 on CPUs with AMX, and is what tensor cores want.
-    model = task.build_model().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.train()
-    optimizer = build_optimizer(model.parameters(), config.optimizer)
-    return Learner(
-        task=task,
-        batches=DeviceBatches(task, device, precision=precision, seed=config.seed),
-        model=model,
-        parameters=tuple(model.parameters()),
-        optimizer=optimizer,
-        scaler=new_scaler(precision, device),
-        schedule=Schedule(optimizer, config.schedule, total_steps=total_steps),
-        average=WeightAverage(model, config.averaging, total_steps=total_steps),
-    )
 
 
 def _skipped(context: StageContext, config: TrainingConfig, manifest: Manifest, split: str) -> SkippedSamples:

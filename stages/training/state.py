@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from pipeline.errors import IntegrityError
 from pipeline.schema import Schema
+from stages.memory import is_out_of_memory
 
 SCHEMA = Schema("training state")
 VALUES_NAME = "trainer_state.json"
@@ -34,11 +35,19 @@ class TrainState:
 
     Args:
         documents: parts without tensors that get a JSON file of their own, with their file names.
+        later: parts that came later: where an older checkpoint lacks them, they stay as they begin.
     """
 
-    def __init__(self, parts: Mapping[str, Stateful], *, documents: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Stateful],
+        *,
+        documents: Mapping[str, str] | None = None,
+        later: frozenset[str] = frozenset(),
+    ) -> None:
         self._parts = dict(parts)
         self._documents = dict(documents or {})
+        self._later = later
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield the files that hold the state, one at a time: name and contents."""
@@ -69,10 +78,13 @@ class TrainState:
         """
         try:
             values = SCHEMA.migrate(json.loads(contents[VALUES_NAME]), name=VALUES_NAME)
+            left_out = without | (self._later - values["parts"].keys())
             for name, part in self._parts.items():
-                if name not in without:
+                if name not in left_out:
                     part.load_state_dict(self._part_state(name, values["parts"], contents))
         except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:  # RecursionError is one
+            if is_out_of_memory(error):
+                raise
             raise IntegrityError(
                 f"the checkpoint does not fit this program's model and settings: {error}",
                 hint="the code has changed since it was written; start from zero with `pipeline progress reset`",

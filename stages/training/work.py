@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.stage import StageContext, StageResult
 from stages.determinism import numerics
+from stages.memory import telling_of_memory
 from stages.training.config import TrainingConfig
 from stages.training.guard import BadStepError, Rollbacks
 from stages.training.loop import train
@@ -20,10 +21,11 @@ def run_training(context: StageContext, config: TrainingConfig, *, manifest_path
         Interrupted: a stop was asked for; the state is saved.
         StageFailed: a step is not finite, however often it is taken from the last good checkpoint.
         IntegrityError: too many samples are lost.
+        ResourceExhausted: out of disk, or of memory of the host or the device; the last checkpoint stands.
     """
     # Outside of the session, which goes back with everything in it: this count must not.
     rollbacks = Rollbacks(config.guard.max_rollbacks)
-    with numerics(is_deterministic=config.deterministic):
+    with telling_of_memory(hint=_hint(config)), numerics(is_deterministic=config.deterministic):
         while True:
             try:
                 with open_session(context, config, manifest_path=manifest_path) as session:
@@ -31,3 +33,11 @@ def run_training(context: StageContext, config: TrainingConfig, *, manifest_path
                     return deliver(session)
             except BadStepError as bad:
                 context.warn(rollbacks.note(bad))
+
+
+def _hint(config: TrainingConfig) -> str:
+    tried = "" if config.on_oom == "accumulate" else ", or take batches in parts with --set training.on_oom=accumulate"
+    return (
+        "the last checkpoint stands: free memory and run the same command again; or, as a training of its own, use a "
+        f"smaller --batch-size{tried}"
+    )
