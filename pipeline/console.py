@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline.events import Event, Kind, Reporter
@@ -80,14 +81,14 @@ class LiveConsole(LineConsole):
     def close(self) -> None:
         """Take the bar away."""
         if self._live is not None:
-            with suppress(OSError, ValueError):
+            with self._drawing():
                 self._live.stop()
             self._live = None
 
     def _show_progress(self, event: Event) -> None:
         words = self._wording.progress(event.data)
         if self._throttle.is_due():
-            with suppress(OSError, ValueError):
+            with self._drawing():
                 self._live = self._live or _start_live(self._stream)
                 self._live.update(_picture(event, words, width=text_width(self._stream)), refresh=True)
 
@@ -95,8 +96,17 @@ class LiveConsole(LineConsole):
         if self._live is None:
             super()._say(text)
         else:
-            with suppress(OSError, ValueError):
+            with self._drawing():
                 self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):
+            if self._live is not None:
+                # The terminal was closed. Rich would keep for ever what it could not write.
+                self._live.console.quiet = True
 
 
 def _start_live(stream: TextIO) -> Live:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 
 import pytest
@@ -154,6 +156,29 @@ def test_a_reader_that_has_gone_does_not_stop_the_run(kind: type[LineConsole]) -
     reporter = kind(ClosedPipe(), stop=StopFlag(), clock=clock)
     tell_of_a_run(reporter, clock)
     finish(reporter)
+
+
+def test_a_closed_terminal_is_left_alone() -> None:
+    """A terminal that was closed under a run is not written to again, and what it missed is not kept."""
+
+    class ClosedTerminal(FakeTerminal):
+        failures = 0
+        is_closed = False
+
+        def write(self, text: str) -> int:
+            if self.is_closed:
+                self.failures += 1
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().write(text)
+
+    terminal, clock = ClosedTerminal(), FakeClock()
+    reporter = LiveConsole(terminal, stop=StopFlag(), clock=clock)
+    tell_of_a_run(reporter, clock)
+    terminal.is_closed = True
+    tell_of_a_run(reporter, clock)
+    finish(reporter)
+    reporter.close()
+    assert terminal.failures == 1
 
 
 def test_a_stop_is_acknowledged_once() -> None:
