@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -220,10 +222,14 @@ def _usable(stream: TextIO | None) -> TextIO:
 
 
 def _print(text: str) -> None:
-    """Write a result to stdout; a reader that has read enough, as `head` does, is no error."""
+    """Write a result to stdout; a reader that has read enough, as `head` does, or a closed terminal is no error."""
     try:
         print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
+    except OSError as error:
+        # From a terminal EIO means that it was closed; from a file, that its disk fails.
+        is_closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
+        if error.errno != errno.EPIPE and not is_closed:
+            raise
         # The interpreter flushes once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
