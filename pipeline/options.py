@@ -59,6 +59,9 @@ class RunOptions:
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Do this stage and what it needs, no more.")
     ] = None
+    strict_env: Annotated[
+        bool, typer.Option("--strict-env", help="Refuse to continue a training in another environment than it ran in.")
+    ] = False
     on_code_change: Annotated[
         Literal["warn", "rerun"], typer.Option("--on-code-change", help="What to do when a stage's code changed.")
     ] = "warn"

@@ -81,8 +81,10 @@ class Session:
         return frozenset(names)
 
 
-def open_session(options: SettingsOptions, *, environment: Mapping[str, str] = os.environ) -> Session:
-    """Find the pipeline and resolve its settings.
+def open_session(
+    options: SettingsOptions, *, is_strict: bool = False, environment: Mapping[str, str] = os.environ
+) -> Session:
+    """Find the pipeline and resolve its settings; `is_strict` sets `runtime.strict_env`, as --strict-env does.
 
     Raises:
         UsageError: the pipeline cannot be loaded, or a setting cannot be used.
@@ -95,7 +97,7 @@ def open_session(options: SettingsOptions, *, environment: Mapping[str, str] = o
         config_file=config_file,
         environment=environment,
         assignments=options.assignments or (),
-        flags=_flags(options, definition),
+        flags=_flags(options, definition) | ({"runtime.strict_env": ("--strict-env", True)} if is_strict else {}),
     )
     return Session(definition, settings, workspace)
 

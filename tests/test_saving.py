@@ -50,7 +50,7 @@ def test_checkpoint_holds_all_that_the_next_step_reads(session: Session) -> None
     parts = json.loads((checkpoint.path / "trainer_state.json").read_text())["parts"]
     assert parts.keys() == {
         *("model", "optimizer", "schedule", "ema", "scaler", "history"),
-        *("losses", "guard", "micro_batches", "skipped", "skipped_validation", "rng"),
+        *("losses", "guard", "micro_batches", "environments", "skipped", "skipped_validation", "rng"),
     }
     facts = checkpoint.metadata
     assert (facts.global_step, facts.epoch, facts.chunk_id, facts.offset) == (1, 0, 0, 1)

@@ -158,6 +158,10 @@ class CheckpointStore:
                 found.append(_open(path))
         return sorted((item for item in found if self._is_own(item)), key=lambda checkpoint: checkpoint.order)
 
+    def preferred(self) -> Checkpoint | None:
+        """Return the one that `newest` would look at first; nothing is verified, and nothing is changed on disk."""
+        return max(self.checkpoints(), key=lambda checkpoint: checkpoint.rank, default=None)
+
     def newest(self, *, check: Check = lambda _: None) -> tuple[Checkpoint, dict[str, bytes]] | None:
         """Return the newest checkpoint that verifies, with its files; what does not verify is set aside, aloud.
 

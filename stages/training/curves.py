@@ -6,7 +6,6 @@ import importlib.util
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ class Curves:
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         self._new_event = Event
-        # TensorBoard reads the files of a folder in the order of their names.
-        name = f"events.out.tfevents.{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        # TensorBoard reads the files of a folder in the order of their names, two of the same second and process too.
+        own = f"{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns():020}"
+        name = f"events.out.tfevents.{int(time.time()):010}.{own}"
         self._file = AppendedFile(folder / name, tell=tell)
         self._records = RecordWriter(self._file)
         self._write(step=first_step, file_version="brain.Event:2")

@@ -40,6 +40,7 @@ def deliver(session: Session) -> StageResult:
         warnings=(
             *(line for skipped in session.skipped.values() for line in skipped.warnings()),
             *session.micro_batches.warnings(),
+            *session.environments.warnings(),
         ),
         tolerated_damage=tuple(file for skipped in session.skipped.values() for file in skipped.files),
     )

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UsageError
+from pipeline.errors import IntegrityError, UsageError
 from pipeline.stage import StageContext
 from stages.chunks.manifest import ChunkEntry, Manifest, load_manifest
 from stages.chunks.reader import ChunkReader
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.config import TrainingConfig
-from stages.training.environment import describe_environment, environment_changes
+from stages.training.environment import Environments, describe_environment, environment_changes
 from stages.training.feed import Feed
 from stages.training.guard import Guard
 from stages.training.history import History
@@ -35,7 +35,7 @@ from stages.training.state import Stateful, TrainState, require_finite
 from stages.training.telemetry import Telemetry
 from stages.training.validation import Validator
 
-_LATER_PARTS = frozenset({"micro_batches"})  # checkpoints of the first format do without
+_LATER_PARTS = frozenset({"micro_batches", "environments"})  # checkpoints of the first format do without
 _GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
 
 
@@ -61,6 +61,7 @@ class Session:
     store: CheckpointStore
     telemetry: Telemetry
     environment: Mapping[str, Any]
+    environments: Environments
     total_steps: int
 
 
@@ -70,12 +71,17 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
 
     Raises:
         UsageError: there is nothing to train on, or no such device.
-        IntegrityError: the checkpoint or the data are not those of this training.
+        IntegrityError: the checkpoint or the data are not those of this training; or, with `strict_env`, the
+            checkpoint was made in another environment.
     """
     # The checkpoint comes first, because it decides the precision, and that decides what is built.
     store = open_store(context)
-    found = store.newest(check=require_finite)
     device = choose_device(context.runtime.device)
+    if context.runtime.strict_env and (preferred := store.preferred()):
+        _require_same_environment(preferred, device)  # before what does not verify is set aside: nothing is touched
+    found = store.newest(check=require_finite)
+    if context.runtime.strict_env and found:
+        _require_same_environment(found[0], device)
     precision = _precision(context, config, device, found[0] if found else None)
     session = _build(context, config, manifest_path, store=store, device=device, precision=precision)
     if found:
@@ -116,6 +122,9 @@ def _build(
     skipped = {split: _skipped(context, config, manifest, split) for split in ("train", "validation")}
     validation_reader = partial(_reader, config, manifest_path, "validation", skipped["validation"])
     validator = Validator(learner.task, validation_reader, learner.batches, metric=config.validation.metric)
+    environment = describe_environment(device, precision=precision)
+    environments = Environments()
+    environments.begin(environment)
     parts: dict[str, Stateful] = {
         "model": learner.model,
         "optimizer": OptimizerState(learner.optimizer),
@@ -127,6 +136,7 @@ def _build(
         "losses": meter,
         "guard": guard,
         "micro_batches": micro_batches,
+        "environments": environments,
         "skipped": skipped["train"],
         "skipped_validation": skipped["validation"],
         "rng": rng,  # last: nothing may draw between this and the first step
@@ -149,18 +159,35 @@ def _build(
         mini_epochs=_mini_epochs(config, manifest),
         store=store,
         telemetry=Telemetry(context, tracker, total_steps=total_steps),
-        environment=describe_environment(device, precision=precision),
+        environment=environment,
+        environments=environments,
         total_steps=total_steps,
     )
 
 
 def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
+    # For a checkpoint that does not tell of all environments, the one in which it was made stands for them.
+    session.environments.load_state_dict(
+        {"entries": [{"after_step": 0, "environment": checkpoint.metadata.environment}]}
+    )
     session.state.load(contents, without=frozenset() if checkpoint.has_optimizer else frozenset({"optimizer"}))
+    if not checkpoint.metadata.is_final:
+        session.environments.enter(session.environment, after_step=session.tracker.global_step)
     session.context.info(f"training continues from {checkpoint.path.name}")
     if changes := environment_changes(checkpoint.metadata.environment, session.environment):
         session.context.warn(
             "the checkpoint was made in another environment, so the result may differ in its last bits from that of "
             f"an uninterrupted run: {'; '.join(changes)}"
+        )
+
+
+def _require_same_environment(checkpoint: Checkpoint, device: torch.device) -> None:
+    old = checkpoint.metadata.environment
+    if changes := environment_changes(old, describe_environment(device, precision=str(old.get("precision")))):
+        raise IntegrityError(
+            f"{checkpoint.path} was made in another environment: {'; '.join(changes)}",
+            hint="go on in the environment in which it was made (OMP_NUM_THREADS sets the number of threads); or "
+            "without --strict-env, where the result may differ in its last bits; or from zero with --force-train",
         )
 
 
