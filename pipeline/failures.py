@@ -81,7 +81,7 @@ def understand(error: BaseException, words: Sequence[str]) -> Failure:
             told = _sentence(error.format_message()), _how_to_get_help(error), USAGE
         case OSError() if error.errno in _SYSTEM_ERRORS:
             told = _about_file(error), *_SYSTEM_ERRORS[error.errno]
-        case MemoryError() | RuntimeError() if is_out_of_memory(error):
+        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
             told = _out_of_memory(error), _MORE_MEMORY, ResourceExhausted.exit_code
         case KeyboardInterrupt() | typer.Abort():
             told = "stopped by Ctrl+C", _GO_ON, KEYBOARD_INTERRUPT
@@ -90,7 +90,7 @@ def understand(error: BaseException, words: Sequence[str]) -> Failure:
     return Failure(kind, *told)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out, also where a library says so by a RuntimeError; torch is not needed to tell."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
