@@ -95,6 +95,19 @@ def test_a_killed_generation_goes_on_with_the_missing_chunks(large: Path, tmp_pa
     assert {name: data for name, data in left.items() if ".tmp-" not in name} == data_bytes(large)
 
 
+def test_a_killed_worker_leaves_no_trace(large: Path, tmp_path: Path) -> None:
+    """When workers are killed the generation goes on with others, to the bytes of a run in which none was."""
+    generation = _start(tmp_path, num_workers=2)
+    for least in (3, 12):
+        generation.wait_until(lambda least=least: generation.num_chunks() >= least)  # type: ignore[misc]
+        children = psutil.Process(generation.process.pid).children()
+        workers = [child for child in children if "--multiprocessing-fork" in child.cmdline()]
+        workers[0].kill()
+    _, errors = generation.process.communicate()
+    assert generation.process.returncode == 0, errors
+    assert data_bytes(tmp_path) == data_bytes(large)
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_group_stops_it_between_chunks(large: Path, tmp_path: Path, signal_number: int) -> None:
     """As a terminal or a batch system sends it: the chunks in flight are finished, and nothing half-done is left."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,9 @@ def make_chunks(
     folder: Path,
     num_missing: int,
     num_workers: int,
+    worker_timeout_seconds: float,
     stop: StopFlag,
+    warn: Callable[[str], None],
 ) -> Iterator[MadeChunk]:
     """Make sure of all chunks, in any order; ends early, with nothing half-done, once a stop is asked for.
 
@@ -50,7 +52,15 @@ def make_chunks(
                 return
             yield task(plan)
     else:
-        yield from map_in_processes(task, plans, num_workers=num_workers, stop=stop)
+        yield from map_in_processes(
+            task,
+            plans,
+            num_workers=num_workers,
+            stop=stop,
+            timeout_seconds=worker_timeout_seconds,
+            warn=warn,
+            name=lambda plan: plan.file,
+        )
 
 
 def _make_sure(plan: ChunkPlan, *, config: DataGenerationConfig, folder: Path) -> MadeChunk:

@@ -36,7 +36,7 @@ class DataGenerationStage:
         Raises:
             Interrupted: a stop was asked for; the chunks that were in flight are written.
             ResourceExhausted: the data set does not fit on the disk.
-            StageFailed: a worker process died.
+            StageFailed: three worker processes died or hung at the same chunk.
         """
         from stages.data_generation.annotations import save_annotations  # NumPy
 
@@ -109,7 +109,9 @@ class DataGenerationStage:
             folder=plan.folder,
             num_missing=sum(chunk.count for chunk in plan.missing()),
             num_workers=context.runtime.num_workers,
+            worker_timeout_seconds=context.runtime.worker_timeout_seconds,
             stop=context.stop,
+            warn=context.warn,
         )
         for made in made_chunks:
             if made.complaint:
@@ -119,6 +121,7 @@ class DataGenerationStage:
             num_drawn += made.entry.count if made.is_new else 0
             rate = num_drawn / (time.monotonic() - started)
             context.progress(len(entries), len(plan.chunks), "chunks", images_per_second=round(rate, 1))
+        files.sweep_temporaries(plan.folder)  # of workers that were killed; all workers are gone by now
         if len(entries) < len(plan.chunks):
             context.stop.check(where=f"{len(entries)} of {len(plan.chunks)} chunks")
         seconds = time.monotonic() - started
