@@ -24,7 +24,7 @@ from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
-from soak_cycle import SETTINGS, Expected, Kill, Outcome, finish, import_stages, judge, remove, run_cycle
+from soak_cycle import SETTINGS, CycleFailed, Expected, Kill, Outcome, finish, import_stages, judge, remove, run_cycle
 from soak_trace import Phase, boundaries_of, came_out
 
 from pipeline.environment import usable_cores
@@ -84,9 +84,13 @@ def _folder(parent: Path | None) -> Iterator[Path]:
 
 def _undisturbed(workspace: Path, settings: tuple[str, ...]) -> Expected:
     """Run in new interpreters without a kill, and hold the result to the same rules."""
-    finish(workspace, settings, is_fresh=True)
-    expected = Expected(settings, boundaries_of(workspace), came_out(workspace))
-    if problems := judge(workspace, expected):
+    try:
+        finish(workspace, settings, is_fresh=True)
+        expected = Expected(settings, boundaries_of(workspace), came_out(workspace))
+        problems = judge(workspace, expected)
+    except CycleFailed as failure:
+        problems = [str(failure)]
+    if problems:
         sys.exit(f"error: without any kill: {'; '.join(problems)} (see {workspace})")
     remove(workspace)
     return expected

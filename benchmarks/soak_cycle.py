@@ -21,7 +21,7 @@ from soak_trace import Phase, Trace, came_out, left_behind, most_steps_lost, num
 
 # The quick profile with all that it does, two mini-epochs an epoch instead of three, saves also in the middle of a
 # mini-epoch and of a chunk, and a threshold so low that the little it learns makes detections, which could differ.
-SAVE_EVERY_STEPS = 7
+SAVE_EVERY_STEPS = 4  # of five in a mini-epoch: one after the other, each place in it is saved
 SETTINGS = (
     "data_generation.dataset_size=160",
     f"runtime.checkpoint_interval_steps={SAVE_EVERY_STEPS}",
@@ -46,21 +46,22 @@ class Aim:
 
 # The seconds are how long a phase lasts on two cores, or a little more.
 _AIMS: dict[Phase | None, Aim] = {
-    None: Aim(18, 1, 3.0),  # any time after the start
+    None: Aim(18, 1, 2.0),  # any time after the start
     Phase.START_UP: Aim(4, 1, 0.1),
     Phase.DATA: Aim(8, 1, 0.25),
     Phase.LOADING: Aim(6, 1, 0.5),
     Phase.STEP: Aim(16, 1, 0.7),
     Phase.VALIDATION: Aim(14, 1, 0.12),
     Phase.BOUNDARY: Aim(12, 2, 0.02),
-    Phase.SAVE: Aim(20, 2, 0.6),
-    Phase.ROTATION: Aim(6, 1, 0.02),
+    Phase.SAVE: Aim(20, 2, 0.4),
+    Phase.ROTATION: Aim(4, 1, 0.02),
     Phase.DELIVERY: Aim(6, 1, 0.2),
     Phase.EVALUATION: Aim(6, 1, 0.6),
 }
 _IMPORT_SECONDS = 3.0  # of torch, in a new interpreter
 _PLACE = {phase: place for place, phase in enumerate(Phase)}
-_IN_TRAINING = range(_PLACE[Phase.LOADING], _PLACE[Phase.DELIVERY])
+# Training goes back to each of these; old checkpoints are there to remove only after a while.
+_IN_TURNS = {Phase.LOADING, Phase.STEP, Phase.VALIDATION, Phase.BOUNDARY, Phase.SAVE, Phase.ROTATION}
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,9 @@ class Moment:
 
     def is_past(self, phase: Phase) -> bool:
         """Whether it comes no more in a process that has come to `phase`."""
-        if self.phase is None or phase is Phase.BETWEEN:
+        if self.phase is None or phase is Phase.BETWEEN or {self.phase, phase} <= _IN_TURNS:
             return False
-        place = _PLACE[self.phase]
-        return _PLACE[phase] > (_IN_TRAINING[-1] if place in _IN_TRAINING else place)
+        return _PLACE[phase] > _PLACE[self.phase]
 
     def seconds(self, *, is_fresh: bool) -> float:
         """Return how long to wait once the phase has begun."""
@@ -165,10 +165,12 @@ def moments(random_: random.Random, *, num_kills: int) -> deque[Moment]:
     drawn: list[tuple[float, Moment]] = []
     for phase in random_.choices(list(_AIMS), weights=[aim.weight for aim in _AIMS.values()], k=num_kills):
         moment = Moment(phase, random_.randint(1, _AIMS[phase].times), random_.random())
-        # Start-up comes again and again, and any time is any time; training goes back to each of its phases.
-        is_anywhere = phase is None or phase is Phase.START_UP
-        place = random_.uniform(0, len(Phase)) if is_anywhere else _PLACE[phase]  # type: ignore[index]
-        drawn.append((_IN_TRAINING.start if place in _IN_TRAINING else place, moment))
+        # Start-up comes again and again, and any time is any time.
+        if phase is None or phase is Phase.START_UP:
+            place = random_.uniform(0, len(Phase))
+        else:
+            place = _PLACE[Phase.LOADING if phase in _IN_TURNS - {Phase.ROTATION} else phase]
+        drawn.append((place, moment))
     return deque(moment for _, moment in sorted(drawn, key=lambda item: item[0]))
 
 
