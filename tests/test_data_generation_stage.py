@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +18,9 @@ from chunk_sets import flip_byte
 from fakes import RecordingReporter, make_context, make_record
 from generate import data_bytes, environment, make_stage
 
+from pipeline import files
 from pipeline.config import RuntimeOptions
+from pipeline.disk import Disk
 from pipeline.errors import Interrupted, ResourceExhausted
 from pipeline.events import Kind
 from pipeline.interrupts import StopFlag
@@ -289,7 +291,7 @@ def test_it_does_not_begin_what_cannot_fit(tmp_path: Path, monkeypatch: pytest.M
     """A disk that is too small is told before the first chunk, with what is needed and what is free."""
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=50_000))
-    with pytest.raises(ResourceExhausted, match=r"needs 0\.00 GB more .* 0\.00 GB are free") as caught:
+    with pytest.raises(ResourceExhausted, match=r"data set needs \d+ bytes more .* 50000 bytes are free") as caught:
         _execute(make_stage(), tmp_path)
     assert "dataset_size" in caught.value.hint
     assert not (tmp_path / "datasets").exists()
@@ -299,17 +301,18 @@ def test_a_disk_that_fills_up_costs_only_the_chunk(tmp_path: Path, monkeypatch: 
     """What was written stays, and the same command goes on from there."""
     stage = make_stage()
     context = make_context(stage, tmp_path)
-    real_fsync, num_calls = os.fsync, 0
 
-    def fsync(descriptor: int) -> None:
-        nonlocal num_calls
-        num_calls += 1
-        if num_calls == 12:
-            raise OSError(28, "no space left on device")
-        real_fsync(descriptor)
+    class FullDisk(Disk):
+        num_files = 0
+
+        def fsync(self, descriptor: int) -> None:
+            self.num_files += 1
+            if self.num_files == 5:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            super().fsync(descriptor)
 
     with monkeypatch.context() as patch, pytest.raises(ResourceExhausted):
-        patch.setattr(os, "fsync", fsync)
+        patch.setattr(files, "disk", FullDisk())
         stage.execute(context)
     assert 0 < len(data_bytes(tmp_path)) < 9
     assert not [name for name in data_bytes(tmp_path) if ".tmp-" in name]

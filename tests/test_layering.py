@@ -25,7 +25,7 @@ _LAYERS = (
     {"stage", "stat_cache"},
     {"workspace"},
     {"console", "failures", "answer", "options"},
-    {"reporting", "complaints", "tables", "environment"},
+    {"reporting", "complaints", "tables", "environment", "space"},
     {
         "records",
         "events",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import ResourceExhausted
 from pipeline.records import Artifact
+from pipeline.space import require_space
 from pipeline.stage import Output, ProgressReport, ProgressRow, StageContext, StageResult
 from stages.chunks.manifest import ChunkEntry, Manifest, save_manifest
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
@@ -141,10 +140,9 @@ class DataGenerationStage:
 def _require_space(plan: DataSetPlan, *, image_size: int) -> None:
     """Raise ResourceExhausted where the chunks that are still to be drawn do not fit on the disk."""
     needed = sum(chunk.count for chunk in plan.missing()) * (image_size**2 + _BYTES_BESIDE_PIXELS)
-    existing = next(folder for folder in (plan.folder, *plan.folder.parents) if folder.is_dir())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise ResourceExhausted(
-            f"the data set needs {needed / 1e9:.2f} GB more in {plan.folder}, and {free / 1e9:.2f} GB are free",
-            hint="free some space, or lower data_generation.dataset_size or data_generation.image_size",
-        )
+    require_space(
+        plan.folder,
+        num_bytes=needed,
+        what="the data set",
+        hint="lower data_generation.dataset_size or data_generation.image_size",
+    )

@@ -8,6 +8,7 @@ from pipeline.stage import StageContext, StageResult
 from stages.determinism import numerics
 from stages.memory import telling_of_memory
 from stages.training.config import TrainingConfig
+from stages.training.footprint import require_room
 from stages.training.guard import BadStepError, Rollbacks
 from stages.training.loop import train
 from stages.training.outcome import deliver
@@ -29,6 +30,7 @@ def run_training(context: StageContext, config: TrainingConfig, *, manifest_path
         while True:
             try:
                 with open_session(context, config, manifest_path=manifest_path) as session:
+                    require_room(session)
                     train(session)
                     return deliver(session)
             except BadStepError as bad:
