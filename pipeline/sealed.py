@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from pipeline.secrets import hide
 
 SEAL = "digest"
 MAX_BYTES = 256 << 20  # a manifest of a million chunks is about 200 MiB; anything larger is not ours
+_END = re.compile(rb'\n  "digest": "[0-9a-f]{32}"\n}\n')
+_END_BYTES = 50
 
 
 def sealed_bytes(document: dict[str, Any]) -> bytes:
@@ -28,10 +32,17 @@ def save_sealed(path: Path, document: dict[str, Any]) -> None:
 def load_sealed(path: Path) -> dict[str, Any]:
     """Read a document back; raises FileNotFoundError, or IntegrityError when it is not what was written."""
     hint = "nothing that depends on it is trusted"
-    if path.stat().st_size > MAX_BYTES:
+    status = path.stat()
+    # Before it is opened: a named pipe would block for ever, a device would never end.
+    if not stat.S_ISREG(status.st_mode):
+        raise IntegrityError(f"{path} is no file", hint=hint)
+    if status.st_size > MAX_BYTES:
         raise IntegrityError(f"{path} is larger than any document this program writes", hint=hint)
+    data = path.read_bytes()
+    # Before it is parsed: a few letters of JSON can become many times their size in memory.
+    if not _END.fullmatch(data[-_END_BYTES:]):
+        raise IntegrityError(f"{path} was altered after it was written: it does not end with its digest", hint=hint)
     try:
-        data = path.read_bytes()
         document = json.loads(data, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} is not readable as JSON: {error}", hint=hint) from error
@@ -50,7 +61,7 @@ def _take_seal(document: dict[str, Any], data: bytes) -> bool:
     seal = document.pop(SEAL, None)
     try:
         # The digest alone would let pass what JSON does not see: other white space, or a letter written as an escape.
-        return isinstance(seal, str) and data == _encode(document)
+        return bool(seal == digest_json(document)) and data == _encode(document)
     except (ValueError, RecursionError):  # NaN, lone surrogates or endless nesting: never written by us
         return False
 

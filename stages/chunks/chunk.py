@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ Buffer = bytes | memoryview | mmap.mmap
 SAMPLE_ID = "sample_id"
 DIGEST = "digest"
 _SEAL = "seal"
+_MAX_BYTES = 8 << 30  # data generation makes chunks of at most 1/2 GiB
 _MAX_HEADER_BYTES = 1 << 20  # ours have under 1 KiB; a larger one is not worth parsing
 _DTYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "F16": np.float16,
@@ -55,6 +57,7 @@ def encode_chunk(arrays: Mapping[str, Array], *, first_sample_id: int, origin: s
 
 def map_chunk(path: Path) -> dict[str, Array]:
     """Return the arrays of a chunk as read-only views of the mapped file; raises OSError or IntegrityError."""
+    _size_of_file(path)
     with path.open("rb") as file:
         try:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -70,6 +73,8 @@ def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) ->
         OSError: it cannot be read.
         IntegrityError: it is not whole, or it is another chunk than the one asked for.
     """
+    if _size_of_file(path) > _MAX_BYTES:
+        raise IntegrityError(f"{path} is larger than any chunk that this program makes")
     data = path.read_bytes()
     arrays, seal = decode_chunk(data, name=str(path))
     if not _is_tidy(data, arrays):
@@ -118,6 +123,14 @@ def decode_chunk(data: Buffer, *, name: str) -> tuple[dict[str, Array], str]:
         return {key: _array(data, 8 + length, **entry) for key, entry in header.items()}, str(metadata.get(_SEAL))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{name} is not readable as a chunk: {error}") from error
+
+
+def _size_of_file(path: Path) -> int:
+    """Return how many bytes a file has; refuse what must not be opened: a named pipe would block for ever."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise IntegrityError(f"{path} is no file")
+    return status.st_size
 
 
 def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:
