@@ -12,6 +12,7 @@ import argparse
 import os
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from pipeline.environment import usable_cores
 _ROOT = Path(__file__).resolve().parent.parent
 _SEED = 20261121
 _MAX_FAILURES = 5  # each keeps a workspace of a gigabyte
+_WORKSPACES_BYTES = 8 << 30
 
 
 def main() -> None:
@@ -73,8 +75,10 @@ def _options() -> argparse.Namespace:
 @contextmanager
 def _folder(parent: Path | None) -> Iterator[Path]:
     """Give a folder for workspaces; it is removed unless something in it is wrong, and kept."""
-    memory = Path("/dev/shm")  # noqa: S108 - a disk would add nothing: SIGKILL loses no write, and syncs take seconds
-    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=parent or (memory if memory.is_dir() else None)))
+    # A disk would add nothing: SIGKILL loses no write that was made, and syncs take long. Containers often have 64 MiB.
+    memory = Path("/dev/shm")  # noqa: S108
+    has_memory = memory.is_dir() and shutil.disk_usage(memory).free > _WORKSPACES_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=parent or (memory if has_memory else None)))
     try:
         yield folder
     finally:

@@ -48,7 +48,7 @@ class Aim:
 _AIMS: dict[Phase | None, Aim] = {
     None: Aim(18, 1, 2.0),  # any time after the start
     Phase.START_UP: Aim(4, 1, 0.1),
-    Phase.DATA: Aim(8, 1, 0.25),
+    Phase.DATA: Aim(10, 1, 0.12),
     Phase.LOADING: Aim(6, 1, 0.5),
     Phase.STEP: Aim(16, 1, 0.7),
     Phase.VALIDATION: Aim(14, 1, 0.12),

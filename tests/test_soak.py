@@ -17,7 +17,7 @@ from soak_trace import Phase, Trace, came_out, left_behind, most_steps_lost, num
 
 _BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 _SMALL = ("data_generation.dataset_size=80", "data_generation.validation_size=20", "data_generation.test_size=20")
-_CYCLE = 2790  # the first with just these four moments: a validation, a save, a step, evaluation
+_CYCLE = 8528  # aims at just these four: data generation, a validation, a save, evaluation
 _CHECKPOINT = "checkpoint-step{:06d}-loss5.2634-20261121_104036"
 _BOUNDARIES = frozenset({5, 10})
 
