@@ -28,6 +28,9 @@ class _DrawingReader:
         self._offset = position.offset
         self._has_drawn = False
 
+    def require_unaltered(self) -> None:
+        """Nothing is altered."""
+
     def __iter__(self) -> Iterator[Batch]:
         return self
 

@@ -15,6 +15,8 @@ from stages.chunks.damage import Damage, find_damage
 from stages.chunks.manifest import ChunkEntry, chunk_path, load_manifest
 from stages.chunks.order import EpochOrder, Indices
 
+_INODE = 2  # its place in an identity
+
 __all__ = ["Batch", "ChunkReader", "Damage", "Position", "Segment"]
 
 
@@ -91,6 +93,7 @@ class ChunkReader:
         self._skipped = set(skipped)
         self._on_damage = on_damage
         self._verified: dict[int, tuple[int, ...] | None] = {}
+        self._read: set[int] = set()  # chunks that were opened, since they were last looked at
         self._buffers = BufferPool(batch_size)
         self.reset(Position(epoch=0))
 
@@ -112,6 +115,27 @@ class ChunkReader:
     def get_state(self) -> Position:
         """Return the position of the next sample."""
         return self._position
+
+    def require_unaltered(self) -> None:
+        """Raise IntegrityError where a chunk that was read since the last call was altered under the reader.
+
+        A chunk is mapped, not copied: what is written into its file after it was verified is read. Call it before
+        anything is kept that was computed from the batches.
+        """
+        for chunk_id in sorted(self._read):
+            path, known = chunk_path(self._manifest_path, self._entries[chunk_id]), self._verified.get(chunk_id)
+            found = _identity(path)
+            # Another file in its place, or none, is no matter here: what was mapped is the old one.
+            if found == known or found is None or known is None or found[_INODE] != known[_INODE]:
+                continue
+            damage = find_damage(path, self._entries[chunk_id])
+            if damage is not None and not self._skipped.issuperset(damage.sample_ids):
+                raise IntegrityError(
+                    f"{path} was altered while it was read: {damage.problem}",
+                    hint="what was computed since the last checkpoint is not kept; run the same command again: damaged "
+                    "chunks are made anew before it goes on",
+                )
+        self._read = {self._current[0]} if self._current is not None else set()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -151,6 +175,7 @@ class ChunkReader:
     def _open(self, chunk_id: int) -> _OpenChunk:
         if self._current is None or self._current[0] != chunk_id:
             arrays = self._arrays(self._entries[chunk_id])
+            self._read.add(chunk_id)
             rows = self._order.samples(chunk_id)
             first = self._entries[chunk_id].first_sample_id
             lost = self._skipped.intersection(self._entries[chunk_id].sample_ids)

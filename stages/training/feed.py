@@ -16,6 +16,9 @@ class Reader(Protocol):
     def reset(self, position: Position) -> None:
         """Make the sample at `position` the next one."""
 
+    def require_unaltered(self) -> None:
+        """Raise IntegrityError where what was read was altered meanwhile."""
+
     def __iter__(self) -> Iterator[Batch]: ...
     def __next__(self) -> Batch: ...
 
@@ -45,3 +48,8 @@ class Feed:
             self._reader.reset(Position(*position))
             self._epoch = position.epoch
             return next(self._reader, None)
+
+    def require_unaltered(self) -> None:
+        """Raise IntegrityError where data were altered while they were read; call it before anything is kept."""
+        if self._reader is not None:
+            self._reader.require_unaltered()

@@ -33,6 +33,7 @@ class Saver:
 
         Raises:
             BadStepError: what would be saved is not finite.
+            IntegrityError: what would be saved was trained on data that were altered meanwhile.
         """
         session = self._session
         # A stop right after a mini-epoch finds its checkpoint already made.
@@ -43,6 +44,7 @@ class Saver:
         # A gradient can be finite and its step still overflow: both are looked at before good state is followed.
         session.guard.settle()
         session.guard.check_state(session.state)
+        session.feed.require_unaltered()
         session.store.save(session.state.files(), self._facts(is_final=is_final))
         session.telemetry.after_save()
         self._saved = self._point()

@@ -43,6 +43,7 @@ class Validator:
 
         Raises:
             UsageError: the task has no figure of the name that the settings ask for.
+            IntegrityError: the data were altered meanwhile.
         """
         was_training = model.training
         model.eval()
@@ -75,5 +76,6 @@ class Validator:
                     losses.add(terms, total=torch.stack(list(terms.values())).sum())
                 else:
                     metrics.update(self._task.predict(model, prepared), prepared)
+        reader.require_unaltered()
         figures = {LOSS: losses.means()[TOTAL]} if self._metric == LOSS else metrics.compute()
         return {name: value if math.isfinite(value) else None for name, value in figures.items()}
