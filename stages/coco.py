@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+# What int64 holds, and lengths whose products float64 holds with room to spare: anything else is no annotation.
+_Id = Annotated[int, Field(ge=-(2**62), lt=2**62)]
+_Pixels = Annotated[float, Field(ge=-1e9, le=1e9)]
+_Length = Annotated[float, Field(ge=0, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -186,9 +190,9 @@ class CocoImage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: int
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
+    id: _Id
+    width: int = Field(ge=1, le=10**9)
+    height: int = Field(ge=1, le=10**9)
     file_name: str = ""
 
 
@@ -210,17 +214,17 @@ class CocoSet:
 
 
 class _Category(BaseModel):
-    id: int
+    id: _Id
     name: str
 
 
 class _Annotation(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, NonNegativeFloat, NonNegativeFloat]
-    area: NonNegativeFloat | None = None
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[_Pixels, _Pixels, _Length, _Length]
+    area: float | None = Field(None, ge=0, le=1e18)
     iscrowd: bool = False
 
 

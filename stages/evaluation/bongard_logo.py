@@ -116,7 +116,7 @@ def _load_programs(path: Path) -> dict[str, Any]:
         programs = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not readable as JSON: {error}", hint=hint) from error
     if not isinstance(programs, dict):
         raise UsageError(f"{path} is not a mapping from problems to programs", hint=hint)

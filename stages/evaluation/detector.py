@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.errors import IntegrityError, StageFailed
@@ -17,6 +15,7 @@ from stages.coco import Detections, detections_of
 from stages.device import choose_device
 from stages.evaluation.sources import LabelledBatch
 from stages.task import Task, build_task
+from stages.tensors import load_tensors
 
 
 class Detector:
@@ -63,8 +62,8 @@ def load_detector(context: StageContext, manifest_path: Path) -> Detector:
 
 def _with_weights(model: nn.Module, weights: Path) -> nn.Module:
     try:
-        model.load_state_dict(load_file(weights))
-    except (RuntimeError, SafetensorError) as error:
+        model.load_state_dict(load_tensors(weights.read_bytes(), name=str(weights)))
+    except (RuntimeError, IntegrityError) as error:
         raise IntegrityError(
             f"{weights} does not hold the weights of this model: {error}",
             hint="train again with --force-train; the task's code may have changed since",

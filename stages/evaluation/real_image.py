@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,12 @@ from PIL import Image
 
 _WHITE = 255
 # What Pillow raises on files that are cut short, altered, not images at all, or too large to be meant.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+# Whatever the name of a file says: of the other formats that Pillow knows, one (EPS) is a program that it would run.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ def read_picture(path: Path) -> Image.Image:
     if not path.is_file():
         raise Unusable("missing")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), _opened(path) as image:
             if image.has_transparency_data:
                 layers = image.convert("RGBA")
                 paper = Image.new("RGBA", layers.size, (_WHITE,) * 4)
@@ -42,6 +48,12 @@ def read_picture(path: Path) -> Image.Image:
             return image.convert("L" if image.mode in ("1", "L") else "RGB")
     except _UNREADABLE as error:
         raise Unusable("unreadable") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    # Pillow only warns of images of 90 to 180 million pixels, which take up to 700 MB.
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    return Image.open(path, formats=_FORMATS)
 
 
 def fit(picture: Image.Image, *, side: int, channels: int) -> tuple[npt.NDArray[np.uint8], float]:

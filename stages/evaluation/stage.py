@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stages.evaluation.sources import DataSet  # NumPy
 
 _TOLD = ("ap", "ap50", "agnostic_ap50")  # in the line for those who watch; the results document has them all
+_MEMORY_HINT = "free memory, or lower evaluation.batch_size, and run it again"
 _NUM_NAMED = 3  # images that a warning names; the results document has the count of all
 
 
@@ -45,18 +46,20 @@ class EvaluationStage:
             Interrupted: a stop was asked for.
             UsageError: a real data set or the device is not there.
             IntegrityError: the held-out scenes or the weights are not what was recorded.
+            ResourceExhausted: out of memory.
         """
         from stages.determinism import numerics  # torch
         from stages.evaluation.detector import load_detector
         from stages.evaluation.measure import measure
         from stages.evaluation.results import save_measurement, save_results
         from stages.evaluation.sources import open_data_sets
+        from stages.memory import telling_of_memory
 
         started = time.monotonic()
         (manifest,) = context.input_paths("data_generation", "manifest")
         data_sets = open_data_sets(manifest, self.config.real_data)
         detector = load_detector(context, manifest)
-        detect = numerics(is_deterministic=True)(detector.detect)
+        detect = telling_of_memory(hint=_MEMORY_HINT)(numerics(is_deterministic=True)(detector.detect))
         metrics: dict[str, dict[str, Any]] = {}
         outputs: list[Output] = []
         warnings: list[str] = []

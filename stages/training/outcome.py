@@ -11,6 +11,7 @@ import torch
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.stage import Output, StageResult
+from stages.tensors import load_tensors
 from stages.training.history import Entry
 from stages.training.session import Session
 from stages.training.state import unshared
@@ -60,8 +61,8 @@ def _weights_of(session: Session, entry: Entry) -> dict[str, torch.Tensor]:
     contents = found[-1].read()
     averaged = contents.get(f"{session.config.averaging.method}.safetensors")
     if averaged is None:
-        return dict(safetensors.torch.load(contents["model.safetensors"]))
-    tensors = safetensors.torch.load(averaged)
+        return load_tensors(contents["model.safetensors"], name="model.safetensors")
+    tensors = load_tensors(averaged, name=f"{session.config.averaging.method}.safetensors")
     return {
         name.removeprefix(_AVERAGED_PREFIX): tensor
         for name, tensor in tensors.items()

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from pipeline.errors import IntegrityError
 from pipeline.schema import Schema
 from stages.memory import is_out_of_memory
+from stages.tensors import load_tensors
 
 SCHEMA = Schema("training state")
 VALUES_NAME = "trainer_state.json"
@@ -82,7 +82,7 @@ class TrainState:
             for name, part in self._parts.items():
                 if name not in left_out:
                     part.load_state_dict(self._part_state(name, values["parts"], contents))
-        except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:  # RecursionError is one
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:  # RecursionError is one
             if is_out_of_memory(error):
                 raise
             raise IntegrityError(
@@ -96,7 +96,7 @@ class TrainState:
         state = dict(values[name])
         file_name = f"{name}{_TENSORS_SUFFIX}"
         if file_name in contents:
-            for key, tensor in safetensors.torch.load(contents[file_name]).items():
+            for key, tensor in load_tensors(contents[file_name], name=file_name).items():
                 _put(state, key.split(_SEPARATOR), tensor)
         return state
 
@@ -104,13 +104,9 @@ class TrainState:
 def require_finite(contents: Mapping[str, bytes]) -> None:
     """Raise IntegrityError, naming the tensor, where the files of a checkpoint hold NaN or infinity."""
     for file_name, data in contents.items():
-        if file_name.endswith(_TENSORS_SUFFIX):
-            try:
-                name = _first_not_finite(safetensors.torch.load(data))
-            except SafetensorError as error:
-                raise IntegrityError(f"{file_name} holds no tensors: {error}") from error
-            if name:
-                raise IntegrityError(f"{name} in {file_name} holds numbers that are not finite")
+        name = _first_not_finite(load_tensors(data, name=file_name)) if file_name.endswith(_TENSORS_SUFFIX) else ""
+        if name:
+            raise IntegrityError(f"{name} in {file_name} holds numbers that are not finite")
 
 
 def _first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
