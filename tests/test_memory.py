@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
+from test_evaluation_stage import evaluate
 
 from pipeline.errors import ResourceExhausted
 from stages.memory import is_out_of_memory, said, telling_of_memory
@@ -45,3 +47,15 @@ def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, telling_of_memory(hint=""):
         raise error
     assert caught.value is error
+
+
+def test_evaluation_that_runs_out_says_which_setting_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 6 there, too, with the batch size that belongs to it."""
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+
+    monkeypatch.setattr("stages.evaluation.detector.Detector.detect", fail)
+    with pytest.raises(ResourceExhausted, match=r"^out of memory: CUDA out of memory$") as caught:
+        evaluate(tmp_path)
+    assert "evaluation.batch_size" in caught.value.hint
