@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import IntegrityError
+from stages.memory import is_out_of_memory
 
 MAX_HEADER_BYTES = 16 << 20  # about 100,000 tensors; the library itself would parse 100 MB
 
@@ -19,4 +20,6 @@ def load_tensors(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
     try:
         return dict(safetensors.torch.load(data))
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
+        if is_out_of_memory(error):
+            raise
         raise IntegrityError(f"{name} holds no tensors: {error}") from error
