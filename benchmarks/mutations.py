@@ -20,6 +20,7 @@ from mutation_list import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parent.parent
 _COPIED = ("pipeline", "stages", "tests", "benchmarks", "pyproject.toml", "README.md", "SECURITY.md")
+_PATIENCE = 600.0  # seconds for one test
 _RED = 1  # pytest's exit code for failed tests; others mean that nothing was tested
 
 
@@ -57,7 +58,12 @@ def _exit_code(mutation: Mutation) -> int:
         # The copy comes before the installed package, also in processes that the test starts elsewhere.
         environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutation.test}"]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return _RED  # a test that hangs is not green
         if done.returncode not in (0, _RED):
             print(f"{mutation.name}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
         return done.returncode

@@ -225,10 +225,8 @@ class Orchestrator:
     def _save_cache(self) -> None:
         try:
             self._cache.save()
-        except (
-            OSError,
-            PipelineError,
-        ) as error:  # without it the next run reads more: no reason to fail, or to hide one
+        except (OSError, PipelineError) as error:
+            # It only saves time: no reason to fail, or to hide why a stage did.
             self._emit(Kind.WARNING, text=f"the digests of this run are not remembered: {error}")
 
     def _bring_to_end(

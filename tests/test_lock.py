@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,22 +35,23 @@ with lock.RunLock(Path(sys.argv[1]), beat_seconds=float(sys.argv[3])):
 """
 
 
-def _start_holder(root: Path, *, where: str = "here") -> subprocess.Popen[str]:
+@contextmanager
+def _holder(root: Path, *, where: str = "here") -> Iterator[subprocess.Popen[str]]:
+    """Give a process that holds the lock until its stdin ends, or the block does."""
     command = [sys.executable, "-c", _HOLDER, str(root), where, str(_BEAT_SECONDS)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "locked\n"
-    return holder
-
-
-def _kill(holder: subprocess.Popen[str]) -> None:
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "locked\n"
+            yield holder
+        finally:
+            holder.kill()
 
 
 def test_second_run_is_told_who_works(workspace: Workspace) -> None:
     """While one process holds the lock another fails at once and names pid, host and start time."""
-    with _start_holder(workspace.root) as holder:
+    with _holder(workspace.root) as holder:
         with pytest.raises(WorkspaceLocked, match=rf"process {holder.pid} on \S+, started 20"), workspace.locked():
             pass
         assert f"process {holder.pid}" in workspace.owner
@@ -60,8 +63,8 @@ def test_second_run_is_told_who_works(workspace: Workspace) -> None:
 
 def test_lock_of_a_dead_owner_does_not_block(workspace: Workspace) -> None:
     """After SIGKILL the lock is free at once, although its files are still there."""
-    holder = _start_holder(workspace.root)
-    _kill(holder)
+    with _holder(workspace.root) as holder:
+        holder.kill()
     assert read_lease(workspace.root)["pid"] == holder.pid
     assert workspace.owner == ""
     told: list[str] = []
@@ -73,7 +76,7 @@ def test_lock_of_a_dead_owner_does_not_block(workspace: Workspace) -> None:
 
 def test_run_on_another_machine_keeps_this_one_out(workspace: Workspace) -> None:
     """Where the kernel's lock does not reach, the moving lease of a living holder is enough: exit 5 with its name."""
-    with _start_holder(workspace.root, where="elsewhere") as holder:
+    with _holder(workspace.root, where="elsewhere") as holder:
         told: list[str] = []
         contender = RunLock(workspace.root, tell=told.append, beat_seconds=_BEAT_SECONDS)
         with pytest.raises(WorkspaceLocked, match=rf"process {holder.pid} on \S+, started .*, last seen 20"), contender:
@@ -85,7 +88,8 @@ def test_run_on_another_machine_keeps_this_one_out(workspace: Workspace) -> None
 
 def test_lease_of_a_dead_machine_is_taken_over(workspace: Workspace) -> None:
     """A lease that does not move belongs to nobody: after watching it, the run begins, and says why it waited."""
-    _kill(_start_holder(workspace.root, where="elsewhere"))
+    with _holder(workspace.root, where="elsewhere") as holder:
+        holder.kill()
     told: list[str] = []
     with RunLock(workspace.root, tell=told.append, beat_seconds=_BEAT_SECONDS):
         assert read_lease(workspace.root)["pid"] == os.getpid()
@@ -94,13 +98,13 @@ def test_lease_of_a_dead_machine_is_taken_over(workspace: Workspace) -> None:
 
 def test_holder_that_stood_still_leaves_when_another_took_over(workspace: Workspace) -> None:
     """A process that was stopped, and so lost the workspace, leaves with code 5 when it moves again."""
-    with _start_holder(workspace.root, where="elsewhere") as holder:
+    with _holder(workspace.root, where="elsewhere") as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         with RunLock(workspace.root, beat_seconds=_BEAT_SECONDS) as held:
             os.kill(holder.pid, signal.SIGCONT)
+            assert holder.wait(timeout=60) == WorkspaceLocked.exit_code
             assert holder.stderr is not None
             assert f"another run works in {workspace.root}: process {os.getpid()}" in holder.stderr.read()
-            assert holder.wait() == WorkspaceLocked.exit_code
             held.require_held()
 
 
