@@ -317,3 +317,13 @@ def test_a_disk_that_fills_up_costs_only_the_chunk(tmp_path: Path, monkeypatch: 
     assert 0 < len(data_bytes(tmp_path)) < 9
     assert not [name for name in data_bytes(tmp_path) if ".tmp-" in name]
     assert stage.execute(context).metrics["new_chunks"] < 9
+
+
+def test_what_killed_workers_left_is_gone_at_the_end(tmp_path: Path) -> None:
+    """A worker that dies in a write leaves a temporary: with the last chunk it goes, not with a later run."""
+    stage = make_stage()
+    _execute(stage, tmp_path)
+    left = next((tmp_path / "datasets").iterdir()) / f"{files.TEMPORARY_PREFIX}0-x"
+    left.write_bytes(b"half")
+    _execute(stage, tmp_path)
+    assert not left.exists()

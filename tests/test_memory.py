@@ -49,13 +49,16 @@ def test_other_errors_pass(error: Exception) -> None:
     assert caught.value is error
 
 
-def test_evaluation_that_runs_out_says_which_setting_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["stages.evaluation.detector.Detector.detect", "torch.nn.Module.load_state_dict"])
+def test_evaluation_that_runs_out_says_which_setting_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     """Exit code 6 there, too, with the batch size that belongs to it."""
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
 
-    monkeypatch.setattr("stages.evaluation.detector.Detector.detect", fail)
+    monkeypatch.setattr(place, fail)
     with pytest.raises(ResourceExhausted, match=r"^out of memory: CUDA out of memory$") as caught:
         evaluate(tmp_path)
     assert "evaluation.batch_size" in caught.value.hint

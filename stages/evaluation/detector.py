@@ -14,6 +14,7 @@ from stages.chunks.manifest import load_manifest
 from stages.coco import Detections, detections_of
 from stages.device import choose_device
 from stages.evaluation.sources import LabelledBatch
+from stages.memory import is_out_of_memory
 from stages.task import Task, build_task
 from stages.tensors import load_tensors
 
@@ -64,6 +65,8 @@ def _with_weights(model: nn.Module, weights: Path) -> nn.Module:
     try:
         model.load_state_dict(load_tensors(weights.read_bytes(), name=str(weights)))
     except (RuntimeError, IntegrityError) as error:
+        if is_out_of_memory(error):
+            raise
         raise IntegrityError(
             f"{weights} does not hold the weights of this model: {error}",
             hint="train again with --force-train; the task's code may have changed since",

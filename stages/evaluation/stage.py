@@ -58,7 +58,7 @@ class EvaluationStage:
         started = time.monotonic()
         (manifest,) = context.input_paths("data_generation", "manifest")
         data_sets = open_data_sets(manifest, self.config.real_data)
-        detector = load_detector(context, manifest)
+        detector = telling_of_memory(hint=_MEMORY_HINT)(load_detector)(context, manifest)
         detect = telling_of_memory(hint=_MEMORY_HINT)(numerics(is_deterministic=True)(detector.detect))
         metrics: dict[str, dict[str, Any]] = {}
         outputs: list[Output] = []
