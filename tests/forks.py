@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ _IMPORTED = (
     "stages.evaluation.measure",
     "stages.evaluation.real_folder",
     "stages.evaluation.results",
+    "small_pipeline",
+    "toy_pipeline",
 )
 
 
@@ -71,23 +73,25 @@ class Server:
         pause: str = "",
         fifo: Path | None = None,
         limits: Mapping[str, int] | None = None,
+        pipeline: str = "",
     ) -> Fork:
         """Carry out a command line; it stops at the first `pause` until somebody opens and closes `fifo`.
 
-        A pause is "<stage> <kind of event>", or "save": the moment before a checkpoint has its name. `limits` are
-        resource limits by their names, e.g. RLIMIT_NOFILE.
+        A pause is "start", "<stage> <kind of event>", or "save": the moment before a checkpoint has its name. `limits`
+        are resource limits by their names, e.g. RLIMIT_NOFILE; that of RLIMIT_AS is added to the memory of the start.
+        `pipeline` is another than the built-in one.
         """
         order: dict[str, Any] = {"words": list(words), "pause": pause, "fifo": str(fifo)}
-        order |= {"output": str(self.output), "limits": dict(limits or {})}
+        order |= {"output": str(self.output), "limits": dict(limits or {}), "pipeline": pipeline}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{json.dumps(order)}\n")
         self.process.stdin.flush()
         return Fork(self.process, int(self.process.stdout.readline()), self.output)
 
-    def run(self, words: Sequence[str], **limits: int) -> tuple[int, str]:
+    def run(self, words: Sequence[str], *, pipeline: str = "", **limits: int) -> tuple[int, str]:
         """Carry out a command line to its end; return its exit code and all that it wrote."""
-        return self.start(words, limits=limits).end()
+        return self.start(words, limits=limits, pipeline=pipeline).end()
 
 
 @contextmanager
@@ -131,18 +135,23 @@ def _carry_out(order: dict[str, Any]) -> None:
     for stream in (1, 2):
         os.dup2(output, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _pause_at(order["pause"], Path(order["fifo"]))
+    meet = _pausing(order["pause"], Path(order["fifo"]))
     for name, value in order["limits"].items():
-        resource.setrlimit(getattr(resource, name), (value, value))
+        used = psutil.Process().memory_info().vms if name == "RLIMIT_AS" else 0
+        resource.setrlimit(getattr(resource, name), (value + used, value + used))
     sys.argv = ["pipeline"]
+    if order["pipeline"]:
+        os.environ["PIPELINE_PIPELINE"] = order["pipeline"]
     code = 101
+    meet("start")
     try:
         code = main(order["words"])
     finally:
         os._exit(code)
 
 
-def _pause_at(pause: str, fifo: Path) -> None:
+def _pausing(pause: str, fifo: Path) -> Callable[[str], None]:
+    """Let the process stop at `pause`; return what is told each moment."""
     from pipeline import files
     from pipeline.disk import Disk
     from pipeline.events import Event, Reporters
@@ -168,6 +177,7 @@ def _pause_at(pause: str, fifo: Path) -> None:
 
     files.disk = PausingDisk()
     Reporters.emit = emit_and_pause  # type: ignore[method-assign]
+    return meet
 
 
 if __name__ == "__main__":

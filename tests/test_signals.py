@@ -23,14 +23,8 @@ from pipeline.disk import Disk
 from pipeline.errors import Interrupted
 from pipeline.interrupts import StopFlag
 
-_SETTINGS = (
-    *("data_generation.validation_size=8", "data_generation.test_size=8", "data_generation.chunk_size=8"),
-    *("data_generation.image_size=32", "data_generation.min_extent=0.25", "runtime.tensorboard=false"),
-)
-RUN = (
-    *("run", "--profile", "quick", "--dataset-size", "24", "--batch-size", "8", "--device", "cpu"),
-    *(word for setting in _SETTINGS for word in ("--set", setting)),
-)
+RUN = ("run", "--set", "runtime.checkpoint_interval_steps=1")
+SMALL = "small_pipeline:PIPELINE"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def fifo(tmp_path: Path) -> Path:
 def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Give all that a run without signals leaves for its user."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    code, output = server.run([*RUN, "--workspace", str(workspace)])
+    code, output = server.run([*RUN, "--workspace", str(workspace)], pipeline=SMALL)
     assert code == 0, output
     return _left_by(workspace)
 
@@ -103,18 +97,18 @@ def test_a_run_that_is_stopped_everywhere_ends_as_one_that_never_was(
     """Each stop has its code, tells the command that goes on, and leaves no process; in the end not a byte differs."""
     words = [*RUN, "--workspace", str(tmp_path / "stopped")]
     for pause, numbers, code in _MOMENTS:
-        fork = server.start(words, pause=pause, fifo=fifo)
+        fork = server.start(words, pause=pause, fifo=fifo, pipeline=SMALL)
         ended, output = _send(fork, fifo, *numbers)
         assert ended == code, f"{pause}: {output}"
         if numbers != (_INT, _INT):
             assert f"error: stopped by {numbers[-1].name} at" in output
             assert f"hint: to go on from there, run: {shlex.join(['pipeline', *words])}\n" in output
         assert fork.orphans() == []
-    code, output = server.run(words)
+    code, output = server.run(words, pipeline=SMALL)
     assert code == 0, output
     assert _left_by(tmp_path / "stopped") == undisturbed
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")]
-    code, output = server.run(words)
+    code, output = server.run(words, pipeline=SMALL)
     assert (code, output.count("  SKIP  ")) == (0, 3)
 
 
@@ -127,8 +121,9 @@ def test_a_run_with_data_workers_leaves_none_of_them(
     server: Server, fifo: Path, tmp_path: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
     """They get the signals too; what is in flight is finished, or, after a second Ctrl+C, left to the next run."""
-    words = [*RUN, "--until", "data", "--dataset-size", "3000", "--set", "data_generation.chunk_size=500"]
-    words += ["--set", "runtime.num_workers=2", "--workspace", str(tmp_path / "stopped")]
+    settings = ("data_generation.dataset_size=3000", "data_generation.chunk_size=500", "runtime.num_workers=2")
+    words = ["run", "--until", "data", *(word for setting in settings for word in ("--set", setting))]
+    words += ["--workspace", str(tmp_path / "stopped")]
     fork = server.start(words, pause="data_generation progress", fifo=fifo)
     code, output = _send(fork, fifo, *numbers, num_processes=3)
     assert code == (75 if _TERM in numbers else 130), output
