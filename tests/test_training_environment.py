@@ -15,7 +15,7 @@ from toy_command_line import Call
 
 from pipeline.errors import IntegrityError
 from pipeline.events import Kind
-from stages.training.checkpoints import open_store
+from stages.training.checkpoints import TrainingFacts, open_store
 from stages.training.environment import Environments, describe_environment, environment_changes
 
 call = toy_command_line.call
@@ -78,6 +78,25 @@ def test_all_environments_of_a_training_are_recorded(tmp_path: Path, monkeypatch
     assert "cpu_capability: 'AVX2' -> " in warning
     _pretend(monkeypatch, torch="3.0")
     assert stage.execute(context).warnings == (warning,), "what is over was not computed elsewhere"
+
+
+def test_checkpoint_of_the_first_format_tells_its_one_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without the history of environments stands for the one that its metadata tell; its batches are whole."""
+    _elsewhere(monkeypatch, tmp_path, stop_after=4)
+    stage, context = tiny_stage(tmp_path)
+    store = open_store(context)
+    [checkpoint] = store.checkpoints()
+    contents = checkpoint.read()
+    values = json.loads(contents["trainer_state.json"])
+    del values["parts"]["environments"], values["parts"]["micro_batches"]
+    contents["trainer_state.json"] = json.dumps(values).encode()
+    facts = {name: getattr(checkpoint.metadata, name) for name in TrainingFacts.model_fields}
+    store.save(contents.items(), TrainingFacts(**facts))
+    [warning] = stage.execute(context).warnings
+    assert "after step 4" in warning
+    assert "torch: '1.0' -> " in warning
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])

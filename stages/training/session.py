@@ -167,9 +167,7 @@ def _build(
 
 def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
     # For a checkpoint that does not tell of all environments, the one in which it was made stands for them.
-    session.environments.load_state_dict(
-        {"entries": [{"after_step": 0, "environment": checkpoint.metadata.environment}]}
-    )
+    session.environments.begin(checkpoint.metadata.environment)
     session.state.load(contents, without=frozenset() if checkpoint.has_optimizer else frozenset({"optimizer"}))
     if not checkpoint.metadata.is_final:
         session.environments.enter(session.environment, after_step=session.tracker.global_step)
