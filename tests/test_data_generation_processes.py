@@ -180,6 +180,25 @@ def test_a_stop_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
     assert psutil.Process().children(recursive=True) == _trackers()
 
 
+def test_a_hung_worker_does_not_use_up_the_grace(tmp_path: Path) -> None:
+    """After SIGTERM it is given up half-way to SIGKILL, so that the run still ends by itself."""
+    warnings: list[str] = []
+    seconds = 0.0
+
+    def ticking() -> float:
+        nonlocal seconds
+        if (tmp_path / "a.stopped").exists():
+            stop.set(signal.SIGTERM)
+            seconds += 4.0
+        return seconds
+
+    stop = StopFlag(clock=lambda: seconds)
+    options = {"num_workers": 1, "stop": stop, "grace_seconds": 30.0, "warn": warnings.append, "clock": ticking}
+    assert list(map_in_processes(_stop_once, [tmp_path / "a"], **options)) == []  # type: ignore[arg-type]
+    told = "its worker process was still at work when half of the 30 seconds after SIGTERM were over"
+    assert warnings == [f"{tmp_path}/a: {told}; it is left for the next run"]
+
+
 def test_an_error_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
     """What a task raised comes home although another worker will never answer, and both are gone."""
     with pytest.raises(ResourceExhausted, match="the disk is full"):

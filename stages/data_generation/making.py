@@ -37,6 +37,7 @@ def make_chunks(
     num_missing: int,
     num_workers: int,
     worker_timeout_seconds: float,
+    grace_seconds: float,
     stop: StopFlag,
     warn: Callable[[str], None],
 ) -> Iterator[MadeChunk]:
@@ -58,6 +59,7 @@ def make_chunks(
             num_workers=num_workers,
             stop=stop,
             timeout_seconds=worker_timeout_seconds,
+            grace_seconds=grace_seconds,
             warn=warn,
             name=lambda plan: plan.file,
         )

@@ -7,6 +7,7 @@ not heed: a terminal or a batch system sends signals to the whole group, and the
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -64,6 +65,7 @@ def map_in_processes(
     num_workers: int,
     stop: StopFlag,
     timeout_seconds: float = 300.0,
+    grace_seconds: float = math.inf,
     warn: Callable[[str], None] = lambda _: None,
     name: Callable[[Item], str] = str,
     clock: Callable[[], float] = time.monotonic,
@@ -72,13 +74,23 @@ def map_in_processes(
 
     A worker that dies, or takes longer than `timeout_seconds` for an item, is replaced, which `warn` is told, and the
     new one is given the same item, which is called `name(item)` then. Once a stop is asked for, no further items are
-    begun and no workers replaced, and the iterator ends when those in flight are done or given up.
+    begun and no workers replaced, and the iterator ends when those in flight are done or given up; after SIGTERM that
+    is within half of `grace_seconds`, at the end of which SIGKILL may come.
 
     Raises:
         StageFailed: three workers were lost with the same item.
         Exception: what `task` raised; the items in flight are done, or given up, by then.
     """
-    pool = _Pool(task, items, stop=stop, timeout_seconds=timeout_seconds, warn=warn, name=name, clock=clock)
+    pool = _Pool(
+        task,
+        items,
+        stop=stop,
+        timeout_seconds=timeout_seconds,
+        grace_seconds=grace_seconds,
+        warn=warn,
+        name=name,
+        clock=clock,
+    )
     try:
         pool.start(min(num_workers, len(items)))
         while pool.is_busy:
@@ -97,6 +109,7 @@ class _Pool(Generic[Item, Result]):
         *,
         stop: StopFlag,
         timeout_seconds: float,
+        grace_seconds: float,
         warn: Callable[[str], None],
         name: Callable[[Item], str],
         clock: Callable[[], float],
@@ -105,6 +118,7 @@ class _Pool(Generic[Item, Result]):
         self._waiting = iter([_Job(item) for item in items])
         self._stop = stop
         self._timeout_seconds = timeout_seconds
+        self._grace_seconds = grace_seconds
         self._warn = warn
         self._name = name
         self._clock = clock
@@ -125,14 +139,14 @@ class _Pool(Generic[Item, Result]):
     def results(self) -> Iterator[Result]:
         """Wait a while for answers, yield them, and replace the workers that will give none."""
         busy = [worker for worker in self._workers if worker.job is not None]
-        patience = min(worker.deadline for worker in busy) - self._clock()
+        patience = min(self._patience(worker) for worker in busy)
         answered = wait([worker.connection for worker in busy], timeout=max(0.0, min(patience, _LOOK_SECONDS)))
         for worker in busy:
             try:
                 if worker.connection in answered:
                     result = _receive(worker)
-                elif self._clock() >= worker.deadline:
-                    raise _LostError(f"gave no answer within {self._timeout_seconds:g} seconds")
+                elif self._patience(worker) <= 0:
+                    raise _LostError(self._told(worker))
                 else:
                     continue
             except _LostError as lost:
@@ -146,7 +160,15 @@ class _Pool(Generic[Item, Result]):
         for worker in self._workers:
             worker.connection.close()  # the worker reads the end of its work
         for worker in self._workers:
-            _end(worker, patience=worker.deadline - self._clock() if worker.job is not None else _LEAVING_SECONDS)
+            _end(worker, patience=self._patience(worker) if worker.job is not None else _LEAVING_SECONDS)
+
+    def _patience(self, worker: _Worker[Item]) -> float:
+        return min(worker.deadline - self._clock(), self._stop.seconds_left(self._grace_seconds / 2))
+
+    def _told(self, worker: _Worker[Item]) -> str:
+        if self._clock() >= worker.deadline:
+            return f"gave no answer within {self._timeout_seconds:g} seconds"
+        return f"was still at work when half of the {self._grace_seconds:g} seconds after SIGTERM were over"
 
     def _next_job(self) -> _Job[Item] | None:
         return None if self._stop.is_set else next(self._waiting, None)
@@ -162,13 +184,13 @@ class _Pool(Generic[Item, Result]):
         assert job is not None
         self._workers.remove(worker)
         _end(worker, patience=0.0)
-        job.num_lost += 1
         told = f"{self._name(job.item)}: its worker process {lost}"
-        if job.num_lost == _MAX_LOST:
-            raise StageFailed(f"{told}, and {_MAX_LOST - 1} before it were lost, too", hint=_HINT) from lost
         if self._stop.is_set:
             self._warn(f"{told}; it is left for the next run")
             return
+        job.num_lost += 1
+        if job.num_lost == _MAX_LOST:
+            raise StageFailed(f"{told}, and {_MAX_LOST - 1} before it were lost, too", hint=_HINT) from lost
         self._warn(f"{told}; another one makes it again")
         self._workers.append(_start(self._task))
         self._hand_out(self._workers[-1], job)

@@ -109,6 +109,7 @@ class DataGenerationStage:
             num_missing=sum(chunk.count for chunk in plan.missing()),
             num_workers=context.runtime.num_workers,
             worker_timeout_seconds=context.runtime.worker_timeout_seconds,
+            grace_seconds=context.runtime.grace_seconds,
             stop=context.stop,
             warn=context.warn,
         )
