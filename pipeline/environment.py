@@ -18,7 +18,8 @@ def describe_environment() -> dict[str, object]:
 
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        # Not platform.platform(), which starts a process.
+        "platform": "-".join((platform.system(), platform.release(), platform.machine(), *platform.libc_ver())),
         "host": socket.gethostname(),
         "num_cores": usable_cores(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},

@@ -1,0 +1,371 @@
+"""Files made to do harm, in place of ours: nothing in them is ever run, and none brings a run down."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_pipeline import Command, command, contents, newest_checkpoint
+
+from pipeline.cli import main
+from pipeline.errors import IntegrityError, UsageError
+from pipeline.fingerprint import digest_file
+from pipeline.sealed import load_sealed, save_sealed
+from stages.chunks.chunk import decode_chunk
+from stages.coco import coco_set
+from stages.evaluation.bongard_logo import BongardLogo
+from stages.evaluation.coco_folder import CocoFolder
+from stages.evaluation.real_image import Unusable, read_picture
+from stages.tensors import load_tensors
+
+_TESTS = Path(__file__).parent
+
+# Carries out commands in this process and prints which of the events that must never happen did. `exec` and `compile`
+# happen whenever a module is imported; those are meant that have to do with the canary.
+_WATCHED = """
+import json, sys
+seen = []
+NEVER = ("pickle.find_class", "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork")
+def watch(event, arguments):
+    if event.startswith(NEVER) and event != "socket.gethostname":  # which asks the kernel, not the network
+        seen.append(f"{event} {arguments!r}"[:300])
+    elif event in ("exec", "compile", "open", "import") and "canary" in repr(arguments):
+        seen.append(f"{event} {arguments!r}"[:300])
+from pipeline.cli import main
+import stages.catalog, small_pipeline, stages.training.work, stages.evaluation.measure, stages.data_generation.making
+sys.addaudithook(watch)
+codes = []
+for words in json.loads(sys.argv[1]):
+    codes.append(main(words))
+print("\\nWATCHED" + json.dumps({"codes": codes, "seen": seen}))
+"""
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("open('canary', 'w')",))
+
+
+def _torch_file() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"model": torch.zeros(3), "bomb": Bomb()}, buffer)
+    return buffer.getvalue()
+
+
+def _zip_bomb() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(50_000_000))
+    return buffer.getvalue()
+
+
+def _tensors(header: Any, body: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def _tensor(*, shape: list[int], offsets: list[int], dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+_PAYLOADS: dict[str, bytes] = {
+    "pickle": pickle.dumps(Bomb()),
+    "torch": _torch_file(),
+    "zip bomb": _zip_bomb(),
+    "endless header": b"\xff" * 8 + b"{}",
+    "long header": _tensors(b" " * 30_000_000 + b"{}"),
+    "deep header": _tensors(b'{"a":' * 100_000),
+    "negative": _tensors({"a": _tensor(shape=[1], offsets=[-4, 0])}, bytes(64)),
+    "overlapping": _tensors({str(n): _tensor(shape=[2], offsets=[n, n + 8]) for n in (0, 4)}, bytes(12)),
+    "a billion": _tensors({"a": _tensor(shape=[10**9, 10**9], offsets=[0, 4])}, bytes(4)),
+    "wrapping": _tensors({"a": _tensor(shape=[2**62, 4], offsets=[0, 0])}),
+    "negative shape": _tensors({"a": _tensor(shape=[-1, -4], offsets=[0, 16])}, bytes(16)),
+    "outside": _tensors({"a": _tensor(shape=[100], offsets=[0, 400])}, bytes(4)),
+    "unknown type": _tensors({"a": _tensor(shape=[1], offsets=[0, 4], dtype="PICKLE")}, bytes(4)),
+    "polyglot": _tensors({"a": _tensor(shape=[1], offsets=[0, 4])}, bytes(4)) + _torch_file(),
+    "deep JSON": b'{"a":' * 200_000,
+}  # fmt: skip
+
+# Every kind of file that a run reads, by where it lies in the workspace of a finished run.
+_TARGETS = (
+    "datasets/*/consolidated_00000.safetensors",
+    "datasets/*/test_00000.safetensors",
+    "datasets/*/*/manifest.json",
+    "checkpoints/data_generation/*.json",
+    "checkpoints/training/*.json",
+    "checkpoints/evaluation/*.json",
+    "checkpoints/.stat_cache",
+    "checkpoints/training/*/training_progress.json",
+    "checkpoints/training/*/checkpoint-*/model.safetensors",
+    "checkpoints/training/*/checkpoint-*/trainer_state.json",
+    "checkpoints/training/*/checkpoint-*/checkpoint_metadata.json",
+    "results/*/model.safetensors",
+    "results/*/predictions.json",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the workspace of a finished run."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_PIPELINE", "small_pipeline:PIPELINE")
+        assert main(["run", "--quiet", "--workspace", str(root)]) == 0
+    return root
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """Give a copy of it that may be spoiled."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Carry out command lines on the small pipeline."""
+    return command(monkeypatch, capsys)
+
+
+def _watch(commands: list[list[str]], *, folder: Path) -> tuple[list[int], list[str]]:
+    """Carry out commands in one watched process; return their exit codes and what happened that never must."""
+    paths = os.pathsep.join([str(_TESTS), str(_TESTS.parent)])
+    environment = {**os.environ, "PYTHONPATH": paths, "PIPELINE_PIPELINE": "small_pipeline:PIPELINE"}
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, json.dumps(commands)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "WATCHED" in done.stdout, done.stderr[-3000:]
+    found = json.loads(done.stdout.rpartition("WATCHED")[2])
+    return found["codes"], found["seen"]
+
+
+def test_nothing_is_run_from_any_file(finished: Path, tmp_path: Path) -> None:
+    """With each kind of file replaced by each payload, no run unpickles, executes, connects or starts anything."""
+    commands = []
+    for name, payload in _PAYLOADS.items():
+        root = shutil.copytree(finished, tmp_path / name)
+        for pattern in _TARGETS:
+            for path in root.glob(pattern):
+                path.write_bytes(payload)
+        commands.append(["run", "--quiet", "--workspace", str(root)])
+    commands += [[word, "--workspace", str(root)] for word in ("status", "validate")]
+    codes, seen = _watch(commands, folder=tmp_path)
+    assert seen == []
+    # The run sets all of it aside or makes it anew; then everything is whole again.
+    assert dict(zip(map(" ".join, commands), codes, strict=True)) == dict.fromkeys(map(" ".join, commands), 0)
+    assert not list(tmp_path.rglob("canary"))
+    for name in _PAYLOADS:
+        assert contents(tmp_path / name, "results") == contents(finished, "results")
+
+
+def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
+    """The hook would have told: a process that unpickles the bomb is found out."""
+    (tmp_path / "bomb.pkl").write_bytes(_PAYLOADS["pickle"])
+    hook = _WATCHED.replace("codes.append(main(words))", "import pickle; pickle.load(open(words[0], 'rb'))")
+    environment = {**os.environ, "PYTHONPATH": f"{_TESTS}:{_TESTS.parent}"}
+    words = [sys.executable, "-c", hook, '[["bomb.pkl"]]']
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "pickle.find_class" in done.stdout
+    assert "exec" in done.stdout
+
+
+@pytest.mark.parametrize("payload", _PAYLOADS)
+def test_weights_with_a_forged_record_end_with_4(copy: Path, payload: str, call: Command) -> None:
+    """Who writes the digest of a payload into the record gets as far as the reader of tensors, and no further."""
+    (weights,) = copy.glob("results/*/model.safetensors")
+    weights.write_bytes(_PAYLOADS[payload])
+    record = _forge(copy, weights)
+    next(copy.glob("checkpoints/evaluation/*.json")).unlink()
+    assert load_sealed(record)["stage"] == "training"
+    answered = call(copy, "run")
+    assert answered.code == 4
+    assert "model.safetensors does not hold the weights" in answered.error
+
+
+def _forge(root: Path, path: Path) -> Path:
+    """Write size and digest of `path` into the record that vouches for it, and seal the record again."""
+    relative = path.relative_to(root).as_posix()
+    for record in root.glob("checkpoints/*/*.json"):
+        document = load_sealed(record)
+        found = [artifact for artifact in document["artifacts"] if artifact["path"] == relative]
+        for artifact in found:
+            artifact.update(size=path.stat().st_size, xxh3=digest_file(path))
+        if found:
+            save_sealed(record, document)
+            return record
+    raise AssertionError(f"no record vouches for {relative}")
+
+
+@pytest.mark.parametrize("payload", ["torch", "endless header", "long header", "overlapping", "a billion", "polyglot"])
+def test_checkpoints_with_forged_metadata_are_set_aside(
+    finished: Path, copy: Path, payload: str, call: Command
+) -> None:
+    """A checkpoint with right digests and wrong tensors is set aside; the older one gives the same end."""
+    next(copy.glob("checkpoints/training/*.json")).unlink()
+    next(copy.glob("results/*/model.safetensors")).unlink()
+    folder = newest_checkpoint(copy)
+    (folder / "model.safetensors").write_bytes(_PAYLOADS[payload])
+    document = load_sealed(folder / "checkpoint_metadata.json")
+    digest = digest_file(folder / "model.safetensors")
+    document["files"]["model.safetensors"] = {"size": len(_PAYLOADS[payload]), "xxh3": digest}
+    save_sealed(folder / "checkpoint_metadata.json", document)
+    answered = call(copy, "run")
+    assert answered.code == 0, answered.document
+    assert "model.safetensors holds no tensors" in (copy / "logs" / "events.jsonl").read_text()
+    assert contents(copy, "results") == contents(finished, "results")
+
+
+@pytest.mark.parametrize("payload", _PAYLOADS)
+def test_readers_of_tensors_refuse_in_bounded_memory(payload: str) -> None:
+    """Headers that lie about lengths, offsets, shapes or types are refused by both readers before anything is made."""
+    with pytest.raises(IntegrityError, match="here"):
+        load_tensors(_PAYLOADS[payload], name="here")
+    # In a chunk arrays are views of the file, whatever lies behind or twice in it; the digests of the rows decide.
+    if payload not in ("overlapping", "polyglot"):
+        with pytest.raises(IntegrityError, match="here"):
+            decode_chunk(_PAYLOADS[payload], name="here")
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(10_000_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+_PICTURES: dict[str, bytes] = {
+    "bomb": _png(60_000, 60_000),
+    "half a bomb": _png(10_000, 10_000),  # of which Pillow itself only warns
+    "pickle": _PAYLOADS["pickle"],
+    "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(canary) (w) file\n%%EOF\n",
+    "polyglot": b"\x89PNG\r\n\x1a\n" + _PAYLOADS["torch"],
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", _PICTURES)
+def test_pictures_that_are_bombs_or_programs_are_left_out(name: str, tmp_path: Path) -> None:
+    """A picture that would fill the memory, or for which Pillow would start a program, is unusable."""
+    path = tmp_path / "x.png"
+    path.write_bytes(_PICTURES[name])
+    with pytest.raises(Unusable, match="unreadable"):
+        read_picture(path)
+
+
+_ANNOTATIONS: dict[str, Callable[[], bytes]] = {
+    "deep": lambda: b'{"images":' + b"[" * 200_000,
+    "pickle": lambda: _PAYLOADS["pickle"],
+    "huge id": lambda: _coco(image={"id": 10**30}),
+    "huge number": lambda: b'{"images": ' + b"1" * 5000 + b"}",
+    "infinite box": lambda: _coco(box=[0, 0, 1e300, 1e300]),
+    "not finite": lambda: _coco(box=[0, 0, float("inf"), 1]),
+    "way out": lambda: _coco(image={"file_name": "../../precious.png"}),
+    "absolute": lambda: _coco(image={"file_name": "/etc/passwd"}),
+    "NUL": lambda: _coco(image={"file_name": "a\0b.png"}),
+}
+
+
+def _coco(*, image: dict[str, Any] | None = None, box: list[float] | None = None) -> bytes:
+    listed = {"id": 1, "width": 4, "height": 4, "file_name": "x.png", **(image or {})}
+    row = {"image_id": listed["id"], "category_id": 1, "bbox": box or [0, 0, 2, 2]}
+    document = {"images": [listed], "categories": [{"id": 1, "name": "a"}], "annotations": [row]}
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("name", _ANNOTATIONS)
+def test_annotations_from_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+    """Annotations that are no JSON, beyond all bounds, or lead out of their folder end with 2, naming the file."""
+    (tmp_path / "annotations.json").write_bytes(_ANNOTATIONS[name]())
+    with pytest.raises(UsageError, match=r"annotations\.json"):
+        CocoFolder(tmp_path)
+
+
+def test_programs_of_bongard_logo_are_plain_json(tmp_path: Path) -> None:
+    """Endless nesting in the action programs of a real data set is told, not a crash."""
+    (tmp_path / "ff" / "images").mkdir(parents=True)
+    (tmp_path / "ff" / "ff_action_programs.json").write_bytes(b"[" * 200_000)
+    with pytest.raises(UsageError, match="not readable as JSON"):
+        BongardLogo(tmp_path)
+
+
+def test_coco_documents_need_no_more_than_they_say() -> None:
+    """A document without anything in it is one with nothing in it."""
+    assert coco_set({"images": [], "categories": [], "annotations": []}, source="x").images == ()
+
+
+_IMPORTS = """
+import importlib, json, os, pkgutil, sys, tempfile
+import pipeline, stages
+seen = []
+FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.mkdir",
+             "os.remove", "os.rename", "shutil.")
+def watch(event, arguments):
+    if event == "open":
+        path, mode, flags = arguments
+        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            seen.append([event, str(path)])
+    elif event.startswith(FORBIDDEN):
+        seen.append([event, str(arguments[0]) if arguments else ""])
+sys.addaudithook(watch)
+names = [found.name for package in (pipeline, stages)
+         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.") if "__main__" not in found.name]
+light = [name for name in names if name.startswith("pipeline.") or name in ("stages.catalog",)]
+for name in light:
+    importlib.import_module(name)
+num_light = len(seen)
+assert "torch" not in sys.modules
+for name in names:
+    importlib.import_module(name)
+print(json.dumps({"names": names, "light": seen[:num_light], "all": seen, "torch": "torch" in sys.modules}))
+"""
+
+
+def test_no_import_connects_starts_or_writes(tmp_path: Path) -> None:
+    """Importing any of our modules opens no socket, starts no process and writes nothing.
+
+    Two things are torch's own: its CUDA builds ask `ldconfig -p` where libraries are, and torchvision makes an empty
+    `torchinductor_<user>` in the folder for temporary files.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(_TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # which torch itself sets, in the process of the tests
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS],
+        cwd=tmp_path,
+        env={**environment, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found = json.loads(done.stdout)
+    assert found["torch"]
+    assert len(found["names"]) > 80
+    assert found["light"] == []
+    others = [what for _, what in found["all"] if not what.startswith((str(temporary), os.devnull))]
+    assert [Path(what).name for what in others if Path(what).name != "ldconfig"] == []
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.iterdir()) == [temporary]
