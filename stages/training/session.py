@@ -125,12 +125,7 @@ def _build(
     environment = describe_environment(device, precision=precision)
     environments = Environments()
     environments.begin(environment)
-    parts: dict[str, Stateful] = {
-        "model": learner.model,
-        "optimizer": OptimizerState(learner.optimizer),
-        "schedule": learner.schedule,
-        **({} if config.averaging.method == "none" else {config.averaging.method: learner.average}),
-        "scaler": learner.scaler,
+    others: dict[str, Stateful] = {
         "progress": tracker,
         "history": history,
         "losses": meter,
@@ -153,7 +148,7 @@ def _build(
         guard=guard,
         micro_batches=micro_batches,
         skipped=skipped,
-        state=TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS),
+        state=_state(config, learner, others),
         feed=Feed(partial(_reader, config, manifest_path, "train", skipped["train"]), rng),
         validator=validator if manifest.split("validation") else None,
         mini_epochs=_mini_epochs(config, manifest),
@@ -163,6 +158,18 @@ def _build(
         environments=environments,
         total_steps=total_steps,
     )
+
+
+def _state(config: TrainingConfig, learner: Learner, others: Mapping[str, Stateful]) -> TrainState:
+    parts: dict[str, Stateful] = {
+        "model": learner.model,
+        "optimizer": OptimizerState(learner.optimizer),
+        "schedule": learner.schedule,
+        **({} if config.averaging.method == "none" else {config.averaging.method: learner.average}),
+        "scaler": learner.scaler,
+        **others,
+    }
+    return TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS)
 
 
 def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
