@@ -73,7 +73,9 @@ class RuntimeOptions(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training and evaluation compute")
     num_workers: int = Field(0, ge=0, le=256, description="processes for data generation; 0: one per usable core")
     log_interval_seconds: float = Field(5.0, gt=0, le=3600, description="between progress lines when not on a terminal")
-    checkpoint_interval_steps: int = Field(0, ge=0, description="training steps between extra checkpoints; 0: off")
+    checkpoint_interval_steps: int = Field(
+        0, ge=0, le=10**12, description="training steps between extra checkpoints; 0: off"
+    )
     checkpoint_interval_seconds: float = Field(0.0, ge=0, description="seconds between extra checkpoints; 0: off")
     # Two at least: the newest, and the one that was resumed from.
     keep_checkpoints: int = Field(3, ge=2, le=1000, description="training checkpoints kept besides the best")

@@ -39,7 +39,7 @@ def load_definition(name: str) -> PipelineDefinition:
     hint = 'write `pipeline = "module:attribute"`; the module must be importable from the current folder'
     try:
         found = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(f"the pipeline {name!r} cannot be loaded: {error}", hint=hint) from error
     if not isinstance(found, PipelineDefinition):
         raise UsageError(f"{name!r} is a {type(found).__name__}, not a PipelineDefinition", hint=hint)

@@ -13,6 +13,8 @@ from pipeline.lock import RunLock, owner
 from pipeline.records import RecordStore
 
 _FOLDERS = ("checkpoints", "datasets", "results", "logs")
+_MAX_NAME_BYTES = 255  # what file systems allow
+_MAX_PATH_LENGTH = 2000  # of the 4096 bytes that Linux allows with the workspace before it
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class Workspace:
             IntegrityError: that would be outside the workspace.
         """
         first, *rest = Path(os.path.normpath(relative)).parts or ("",)
-        if Path(relative).is_absolute() or first == ".." or "\0" in relative:
+        is_too_long = (
+            any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in (first, *rest)) or len(relative) > _MAX_PATH_LENGTH
+        )
+        if Path(relative).is_absolute() or first == ".." or "\0" in relative or is_too_long:
             raise _leads_out(relative, self.root)
         return (self._folder(first) if first in _FOLDERS else self.root / first).joinpath(*rest)
 

@@ -56,7 +56,7 @@ def build_task(config: Mapping[str, Any], meta: Mapping[str, Any]) -> Task:
     module_name, _, attribute = name.partition(":")
     try:
         build = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(
             f"the task builder {name!r} cannot be loaded: {error}",
             hint='write "module:function"; the module must be importable from the current folder',

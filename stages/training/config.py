@@ -89,7 +89,9 @@ class TrainingConfig(StageConfig):
         "auto", description="auto: bf16 where the hardware computes in it, else fp32; kept when a run is continued"
     )
     gradient_clip_norm: float = Field(10.0, ge=0, le=1e9, description="gradients are scaled down to this; 0: off")
-    mini_epoch_chunks: int = Field(0, ge=0, description="chunks between validation and checkpoint; 0: a whole epoch")
+    mini_epoch_chunks: int = Field(
+        0, ge=0, le=10**9, description="chunks between validation and checkpoint; 0: a whole epoch"
+    )
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
     early_stopping: EarlyStoppingConfig | None = Field(None, description="when to stop early; none: never")
     final_weights: Literal["last", "best"] = Field(
