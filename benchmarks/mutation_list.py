@@ -208,7 +208,7 @@ MUTATIONS = (
     Mutation(
         "looking at the inputs again when a stage is done",
         _EXECUTION,
-        "            self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)\n",
+        "            self._require_same_inputs(stage, context, result)\n",
         "",
         "test_orchestrator.py::test_inputs_edited_while_a_stage_runs_are_found",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Executor:
             store.remove(path)
             self._remove_links(sight)
             result = _work(stage, context, decision=decision, sight=sight)
-            self._require_same_inputs(stage, context, tolerated=result.tolerated_damage)
+            self._require_same_inputs(stage, context, result)
             record = StageRecord(
                 stage=stage.name,
                 stage_version=stage.version,
@@ -115,13 +115,22 @@ class Executor:
                 if path.is_symlink():
                     files.remove(path)
 
-    def _require_same_inputs(self, stage: Stage, context: StageContext, *, tolerated: Collection[str]) -> None:
-        changed = find_changed_inputs(stage, context, tolerated=tolerated, cache=self._cache)
+    def _require_same_inputs(self, stage: Stage, context: StageContext, result: StageResult) -> None:
+        changed = find_changed_inputs(stage, context, tolerated=result.tolerated_damage, cache=self._cache)
         if changed:
+            self._remove_unrecorded(stage, result)
             raise StageFailed(
                 f"the inputs of {stage.name} changed while it ran: {'; '.join(changed[:3])}",
-                hint="its result was not recorded; leave the inputs alone and run the same command again",
+                hint="its result was not kept; leave the inputs alone and run the same command again",
             )
+
+    def _remove_unrecorded(self, stage: Stage, result: StageResult) -> None:
+        """Remove outputs that no record vouches for, so that nobody takes them for a result."""
+        records = self._workspace.records.readable(stage.name)
+        recorded = {artifact.path for record in records for artifact in record.artifacts}
+        for output in result.outputs:
+            if self._workspace.relative(output.path) not in recorded:
+                files.remove(output.path)
 
     def _artifacts(self, result: StageResult) -> tuple[Artifact, ...]:
         return tuple(

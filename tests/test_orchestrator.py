@@ -334,7 +334,7 @@ def test_any_failure_is_in_the_log_of_events(toy: _Toy, monkeypatch: pytest.Monk
 
 
 def test_inputs_edited_while_a_stage_runs_are_found(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage whose inputs changed under it fails and leaves no record."""
+    """A stage whose inputs changed under it fails and leaves neither a record nor a result."""
     pipeline = toy.configure()
     execute = toy.left.execute
 
@@ -346,6 +346,7 @@ def test_inputs_edited_while_a_stage_runs_are_found(toy: _Toy, monkeypatch: pyte
     monkeypatch.setattr(toy.left, "execute", meddle)
     with pytest.raises(StageFailed, match=r"inputs of left changed while it ran: .*0\.txt"):
         pipeline.run()
+    assert not list(toy.workspace.results.rglob("left*"))
     assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
 
 
