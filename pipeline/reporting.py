@@ -179,8 +179,8 @@ class AppendedFile:
         if os.path.realpath(folder) != os.path.abspath(folder):  # noqa: PTH100 - Path.absolute keeps `..`
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
         folder.mkdir(parents=True, exist_ok=True)
-        # Not blocking: a named pipe without a reader would stop the run for ever.
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        # For reading too, as a named pipe without a reader would otherwise stop the run for ever.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         # Unbuffered: each line is there at once, also for a killed run.
         file = os.fdopen(os.open(self._path, flags, 0o666), "ab+", buffering=0)
         if file.tell():

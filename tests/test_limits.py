@@ -226,7 +226,7 @@ def test_a_clock_that_goes_back_changes_no_decision(call: Call) -> None:
 
 
 _PARTS = ("datasets", "checkpoints", "results")
-_TOY_MOMENTS = ("numbers progress", "numbers stage_finished", "total stage_started", "total info")
+_TOY_MOMENTS = ("numbers progress", "numbers stage_finished", "total info")
 _MOMENTS = ("data_generation progress", "training stage_started", "training metrics", "save", "evaluation progress")
 
 

@@ -170,7 +170,9 @@ TOY = (sys.executable, "-m", "pipeline", "run", "--set", "numbers.count=6")
 @pytest.fixture
 def toy() -> dict[str, str]:
     """The environment of a run of the toy pipeline."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PIPELINE_PIPELINE": "toy_pipeline:PIPELINE"}
+    folders = (Path(__file__).parent, Path(__file__).parent.parent)
+    path = os.pathsep.join(map(str, folders))
+    return {**os.environ, "PYTHONPATH": path, "PIPELINE_PIPELINE": "toy_pipeline:PIPELINE"}
 
 
 def test_a_closed_terminal_stops_nothing(tmp_path: Path, fifo: Path, toy: dict[str, str]) -> None:
