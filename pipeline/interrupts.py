@@ -51,7 +51,7 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """Turn the first SIGINT or SIGTERM into a set flag; a second SIGINT leaves at once with code 130.
+    """Turn the first SIGINT or SIGTERM into a set flag; a second SIGINT, also after this, leaves at once with code 130.
 
     Leaving at once is safe: every write is atomic, so nothing on disk can be half-done. SIGHUP is ignored, here and in
     the processes that are started meanwhile: a terminal that is closed does not stop hours of work.
@@ -69,5 +69,7 @@ def stop_on_signals() -> Iterator[StopFlag]:
     try:
         yield flag
     finally:
+        if flag.is_set:
+            del previous[signal.SIGINT]  # a second Ctrl+C often comes when the process is already ending
         for number, handler in previous.items():
             signal.signal(number, handler)

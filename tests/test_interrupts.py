@@ -72,6 +72,19 @@ def test_check_raises_with_the_exit_code(number: signal.Signals, code: int) -> N
     assert caught.value.code == code
 
 
+def test_second_interrupt_while_the_process_ends_shows_no_traceback() -> None:
+    """Whoever presses Ctrl+C twice gets the code of the first, also when all that is left is to say good-bye."""
+    script = """
+import signal
+from pipeline.interrupts import stop_on_signals
+with stop_on_signals() as stop:
+    signal.raise_signal(signal.SIGINT)
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_closed_terminal_stops_nothing() -> None:
     """SIGHUP is ignored, also by the programs that are started meanwhile; afterwards it is what it was before."""
     script = """
