@@ -60,7 +60,7 @@ def read_ending(workspace: Path) -> Ending:
                 newest[1][path.name] = path.read_bytes()
         elif name.startswith("datasets/") or re.match(r"results/[^/]+/", name):
             contents[name] = path.read_bytes()
-        elif path.suffix != ".begun":  # a note of the code that began a run may outlive a kill; the next run drops it
+        else:
             others.add(_STAMP.sub("", name))
     return Ending(contents, frozenset(others), newest[1], dict(_metrics(workspace)), _history(workspace))
 
@@ -87,9 +87,8 @@ def problems_of_end(
         problems += _differences(read_ending(workspace), reference, has_all_logs=has_all_logs)
     except (IntegrityError, OSError, ValueError) as error:
         problems.append(f"what is left cannot be read: {error}")
-    # Besides the newest, the best one and the one that was resumed from are kept.
     num_checkpoints = len([*workspace.glob("checkpoints/training/*/checkpoint-*")])
-    if num_checkpoints > keep + 2:
+    if num_checkpoints > keep + 1:  # besides the newest the best one is kept
         problems.append(f"{num_checkpoints} checkpoints are left")
     return problems + [f"left behind: {path}" for path in workspace.rglob(f"{TEMPORARY_PREFIX}*")]
 

@@ -74,8 +74,8 @@ def recover(moment: Moment, root: Path) -> list[str]:
         for path in root.glob("checkpoints/*/*.json"):
             load_sealed(path)
         problems += _of_checkpoints(moment, root)
-    except IntegrityError as error:
-        problems.append(error.message)
+    except (IntegrityError, OSError, ValueError) as error:
+        problems.append(f"what is left cannot be read: {error}")
     return problems
 
 
