@@ -16,6 +16,7 @@ from pipeline import errors
 from pipeline.errors import (
     IntegrityError,
     Interrupted,
+    NewerFormat,
     ResourceExhausted,
     StageFailed,
     TargetsMissed,
@@ -37,6 +38,7 @@ _TABLE: list[tuple[BaseException, int]] = [
     (typer.BadParameter("x"), 2),
     (TargetsMissed("x"), 3),
     (IntegrityError("x"), 4),
+    (NewerFormat("x"), 4),
     (WorkspaceLocked("x"), 5),
     (ResourceExhausted("x"), 6),
     (MemoryError(), 6),
