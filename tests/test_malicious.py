@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import EpsImagePlugin
 from small_pipeline import Command, command, contents, newest_checkpoint
 
 from pipeline.cli import main
@@ -251,7 +252,7 @@ def _png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = zlib.compress(bytes(10_000_000), 9)
+    body = zlib.compress(bytes(min((width + 1) * height, 100_010_000)), 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
@@ -266,8 +267,15 @@ _PICTURES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", _PICTURES)
-def test_pictures_that_are_bombs_or_programs_are_left_out(name: str, tmp_path: Path) -> None:
+def test_pictures_that_are_bombs_or_programs_are_left_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A picture that would fill the memory, or for which Pillow would start a program, is unusable."""
+
+    def start_a_program(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript would have been started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", start_a_program)
     path = tmp_path / "x.png"
     path.write_bytes(_PICTURES[name])
     with pytest.raises(Unusable, match="unreadable"):

@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> Any:
     _require_whole_zip(path)
     hint = "nothing of it was run; save it again with tensors, numbers and texts alone (state_dicts), then import that"
     try:
-        # Mapped, because torch believes the sizes that the pickle states: of a mapped file no read leaves the file.
+        # Mapped: it need not fit into memory twice, and whatever sizes the pickle states, no read leaves the file.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         what = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
