@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_pipeline import PIPELINE, Command, command, contents, newest_checkpoint
+from small_pipeline import PIPELINE, newest_checkpoint
 
 from pipeline.cli import main
 from pipeline.errors import IntegrityError
 from pipeline.lock import LEASE_NAME, RunLock, read_lease
 from pipeline.observe import find_damage
 from pipeline.records import RecordStore, StageRecord
-from pipeline.sealed import load_sealed, sealed_bytes
+from pipeline.sealed import load_sealed
 from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace
 from stages.chunks.chunk import prove_chunk
@@ -53,12 +53,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(finished: Path, tmp_path: Path) -> Path:
     """Give a copy of it that may be spoiled."""
     return shutil.copytree(finished, tmp_path / "copy", symlinks=True)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Carry out command lines on the small pipeline."""
-    return command(monkeypatch, capsys)
 
 
 def _tell(text: str) -> None:
@@ -180,7 +174,7 @@ def test_each_byte_of_what_may_be_lost(copy: Path) -> None:
     assert store.code_at_begin(record)
     num_note = _spoil_each_byte(record.with_suffix(".begun"), is_unknown)
     cache = copy / "cache"
-    old = shutil.copy2(newest_checkpoint(copy) / METADATA_NAME, copy / "old.json")
+    old = Path(shutil.copy2(newest_checkpoint(copy) / METADATA_NAME, copy / "old.json"))
     _remember(cache, old)
 
     def is_computed(_path: Path) -> None:
@@ -297,71 +291,3 @@ def test_random_bits_of_weights_and_state(copy: Path) -> None:
 def _require_whole(record: StageRecord, root: Path, path: Path) -> None:
     if damage := _damage_of(record, root, path):
         raise IntegrityError(damage)
-
-
-# A file of a finished workspace, and what the next run does with data generation, training and evaluation.
-_MENDED = {
-    "datasets/*/consolidated_00001.safetensors": ["repair", "skip", "skip"],
-    "datasets/*/test_00000.safetensors": ["repair", "skip", "skip"],
-    "datasets/*/*/manifest.json": ["repair", "skip", "skip"],
-    "datasets/*/*/annotations.json": ["repair", "skip", "skip"],
-    "checkpoints/data_generation/*.json": ["resume", "skip", "skip"],
-    "checkpoints/training/*.json": ["skip", "resume", "skip"],
-    "checkpoints/evaluation/*.json": ["skip", "skip", "run"],
-    "results/*/model.safetensors": ["skip", "resume", "skip"],
-    "results/*/predictions.json": ["skip", "skip", "run"],
-    "results/*_training_results_*.json": ["skip", "skip", "run"],
-    "checkpoints/.stat_cache": ["skip", "skip", "skip"],
-    "checkpoints/training/*/training_progress.json": ["skip", "skip", "skip"],
-    "checkpoints/training/*/checkpoint-*/model.safetensors": ["skip", "skip", "skip"],
-}
-
-
-@pytest.mark.parametrize("pattern", _MENDED)
-def test_a_finished_run_mends_what_was_spoilt(finished: Path, copy: Path, pattern: str, call: Command) -> None:
-    """The next run makes again what was spoilt and no more, gives the same bytes, and the run after it does nothing."""
-    path = max(copy.glob(pattern))
-    flips = _flips([path], num_bits=1, seed=len(pattern))
-    next(flips)
-    answered = call(copy, "run")
-    assert (answered.code, answered.actions) == (0, _MENDED[pattern])
-    made = contents(copy, "datasets", "results")
-    assert {name: data for name, data in made.items() if ".corrupt-" not in name} == contents(
-        finished, "datasets", "results"
-    )
-    assert call(copy, "run").actions == ["skip", "skip", "skip"]
-
-
-@pytest.mark.parametrize("num_spoilt", [1, 3])
-@pytest.mark.parametrize(
-    "name",
-    ["model.safetensors", "optimizer.safetensors", "ema.safetensors", "rng.safetensors", "trainer_state.json",
-     METADATA_NAME],
-)  # fmt: skip
-def test_training_falls_back_and_ends_the_same(
-    finished: Path, copy: Path, name: str, num_spoilt: int, call: Command
-) -> None:
-    """With spoilt checkpoints training goes on from an older one, or from zero if all are spoilt, to the same bytes."""
-    record, _ = _records(copy)["training"]
-    record.unlink()
-    next(copy.glob("results/*/model.safetensors")).unlink()
-    folders = sorted(newest_checkpoint(copy).parent.glob("checkpoint-step*"))[-num_spoilt:]
-    for folder in folders:
-        next(_flips([folder / name], num_bits=1, seed=1))
-    answered = call(copy, "run")
-    assert answered.code == 0
-    assert contents(copy, "results") == contents(finished, "results")
-    told = (copy / "logs" / "events.jsonl").read_text()
-    assert all(f"{folder.name}/{name}" in told for folder in folders)
-    assert call(copy, "run").actions == ["skip", "skip", "skip"]
-
-
-def test_a_checkpoint_of_sealed_nonsense_is_set_aside(copy: Path, call: Command) -> None:
-    """Metadata with a right seal and wrong contents is no checkpoint; the older one is used."""
-    record, _ = _records(copy)["training"]
-    record.unlink()
-    metadata = newest_checkpoint(copy) / METADATA_NAME
-    document = load_sealed(metadata)
-    metadata.write_bytes(sealed_bytes({**document, "files": {"../../../precious": {"size": 1, "xxh3": "0"}}}))
-    assert call(copy, "run").code == 0
-    assert "is no training checkpoint" in (copy / "logs" / "events.jsonl").read_text()

@@ -7,29 +7,21 @@ import json
 import os
 import pickle
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import EpsImagePlugin
 from small_pipeline import Command, command, contents, newest_checkpoint
 
 from pipeline.cli import main
-from pipeline.errors import IntegrityError, UsageError
+from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_file
 from pipeline.sealed import load_sealed, save_sealed
 from stages.chunks.chunk import decode_chunk
-from stages.coco import coco_set
-from stages.evaluation.bongard_logo import BongardLogo
-from stages.evaluation.coco_folder import CocoFolder
-from stages.evaluation.real_image import Unusable, read_picture
 from stages.tensors import load_tensors
 
 _TESTS = Path(__file__).parent
@@ -245,135 +237,3 @@ def test_readers_of_tensors_refuse_in_bounded_memory(payload: str) -> None:
     if payload not in ("overlapping", "polyglot"):
         with pytest.raises(IntegrityError, match="here"):
             decode_chunk(_PAYLOADS[payload], name="here")
-
-
-def _png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = zlib.compress(bytes(min((width + 1) * height, 100_010_000)), 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-_PICTURES: dict[str, bytes] = {
-    "bomb": _png(60_000, 60_000),
-    "half a bomb": _png(10_000, 10_000),  # of which Pillow itself only warns
-    "pickle": _PAYLOADS["pickle"],
-    "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(canary) (w) file\n%%EOF\n",
-    "polyglot": b"\x89PNG\r\n\x1a\n" + _PAYLOADS["torch"],
-    "empty": b"",
-}
-
-
-@pytest.mark.parametrize("name", _PICTURES)
-def test_pictures_that_are_bombs_or_programs_are_left_out(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A picture that would fill the memory, or for which Pillow would start a program, is unusable."""
-
-    def start_a_program(*_: object, **__: object) -> None:
-        raise AssertionError("Ghostscript would have been started")
-
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", start_a_program)
-    path = tmp_path / "x.png"
-    path.write_bytes(_PICTURES[name])
-    with pytest.raises(Unusable, match="unreadable"):
-        read_picture(path)
-
-
-_ANNOTATIONS: dict[str, Callable[[], bytes]] = {
-    "deep": lambda: b'{"images":' + b"[" * 200_000,
-    "pickle": lambda: _PAYLOADS["pickle"],
-    "huge id": lambda: _coco(image={"id": 10**30}),
-    "huge number": lambda: b'{"images": ' + b"1" * 5000 + b"}",
-    "infinite box": lambda: _coco(box=[0, 0, 1e300, 1e300]),
-    "not finite": lambda: _coco(box=[0, 0, float("inf"), 1]),
-    "way out": lambda: _coco(image={"file_name": "../../precious.png"}),
-    "absolute": lambda: _coco(image={"file_name": "/etc/passwd"}),
-    "NUL": lambda: _coco(image={"file_name": "a\0b.png"}),
-}
-
-
-def _coco(*, image: dict[str, Any] | None = None, box: list[float] | None = None) -> bytes:
-    listed = {"id": 1, "width": 4, "height": 4, "file_name": "x.png", **(image or {})}
-    row = {"image_id": listed["id"], "category_id": 1, "bbox": box or [0, 0, 2, 2]}
-    document = {"images": [listed], "categories": [{"id": 1, "name": "a"}], "annotations": [row]}
-    return json.dumps(document).encode()
-
-
-@pytest.mark.parametrize("name", _ANNOTATIONS)
-def test_annotations_from_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
-    """Annotations that are no JSON, beyond all bounds, or lead out of their folder end with 2, naming the file."""
-    (tmp_path / "annotations.json").write_bytes(_ANNOTATIONS[name]())
-    with pytest.raises(UsageError, match=r"annotations\.json"):
-        CocoFolder(tmp_path)
-
-
-def test_programs_of_bongard_logo_are_plain_json(tmp_path: Path) -> None:
-    """Endless nesting in the action programs of a real data set is told, not a crash."""
-    (tmp_path / "ff" / "images").mkdir(parents=True)
-    (tmp_path / "ff" / "ff_action_programs.json").write_bytes(b"[" * 200_000)
-    with pytest.raises(UsageError, match="not readable as JSON"):
-        BongardLogo(tmp_path)
-
-
-def test_coco_documents_need_no_more_than_they_say() -> None:
-    """A document without anything in it is one with nothing in it."""
-    assert coco_set({"images": [], "categories": [], "annotations": []}, source="x").images == ()
-
-
-_IMPORTS = """
-import importlib, json, os, pkgutil, sys, tempfile
-import pipeline, stages
-seen = []
-FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.mkdir",
-             "os.remove", "os.rename", "shutil.")
-def watch(event, arguments):
-    if event == "open":
-        path, mode, flags = arguments
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            seen.append([event, str(path)])
-    elif event.startswith(FORBIDDEN):
-        seen.append([event, str(arguments[0]) if arguments else ""])
-sys.addaudithook(watch)
-names = [found.name for package in (pipeline, stages)
-         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.") if "__main__" not in found.name]
-light = [name for name in names if name.startswith("pipeline.") or name in ("stages.catalog",)]
-for name in light:
-    importlib.import_module(name)
-num_light = len(seen)
-assert "torch" not in sys.modules
-for name in names:
-    importlib.import_module(name)
-print(json.dumps({"names": names, "light": seen[:num_light], "all": seen, "torch": "torch" in sys.modules}))
-"""
-
-
-def test_no_import_connects_starts_or_writes(tmp_path: Path) -> None:
-    """Importing any of our modules opens no socket, starts no process and writes nothing.
-
-    Two things are torch's own: its CUDA builds ask `ldconfig -p` where libraries are, and torchvision makes an empty
-    `torchinductor_<user>` in the folder for temporary files.
-    """
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(_TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # which torch itself sets, in the process of the tests
-    done = subprocess.run(
-        [sys.executable, "-c", _IMPORTS],
-        cwd=tmp_path,
-        env={**environment, "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    found = json.loads(done.stdout)
-    assert found["torch"]
-    assert len(found["names"]) > 80
-    assert found["light"] == []
-    others = [what for _, what in found["all"] if not what.startswith((str(temporary), os.devnull))]
-    assert [Path(what).name for what in others if Path(what).name != "ldconfig"] == []
-    assert [path for path in temporary.rglob("*") if path.is_file()] == []
-    assert list(tmp_path.iterdir()) == [temporary]
