@@ -395,7 +395,7 @@ MUTATIONS = (
     Mutation(
         "replacing a worker that hangs",
         _PROCESSES,
-        "                elif self._clock() >= worker.deadline:\n",
+        "                elif self._patience(worker) <= 0:\n",
         "                elif False:\n",
         "test_data_generation_processes.py::test_a_hung_worker_is_killed_and_replaced",
     ),
@@ -483,14 +483,14 @@ MUTATIONS = (
         "stages/training/importing.py",
         "weights_only=True",
         "weights_only=False",
-        "test_import_checkpoint.py::test_code_in_a_file_is_never_run",
+        "test_read_checkpoint.py::test_code_in_a_file_is_never_run",
     ),
     Mutation(
         "refusing zip bombs",
         "stages/training/importing.py",
         "            _require_plain(archive.infolist(), size=path.stat().st_size)\n",
         "",
-        "test_import_checkpoint.py::test_a_zip_bomb_is_refused_by_its_directory",
+        "test_read_checkpoint.py::test_a_zip_bomb_is_refused_by_its_directory",
     ),
     Mutation(
         "hiding secrets in documents",

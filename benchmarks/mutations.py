@@ -32,14 +32,13 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [mutation for mutation in MUTATIONS if options.only in mutation.name]
     started = time.monotonic()
-    with ThreadPoolExecutor(options.jobs) as pool:
-        codes = list(pool.map(_exit_code, chosen))
     survivors = 0
     print("| what is removed | where | the test that goes red | result |\n| --- | --- | --- | --- |")
-    for mutation, code in zip(chosen, codes, strict=True):
-        survivors += code != _RED
-        outcome = "caught" if code == _RED else "SURVIVED" if code == 0 else f"pytest exit code {code}"
-        print(f"| {mutation.name} | `{mutation.path}` | `{mutation.test}` | {outcome} |")
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutation, code in zip(chosen, pool.map(_exit_code, chosen), strict=True):
+            survivors += code != _RED
+            outcome = "caught" if code == _RED else "SURVIVED" if code == 0 else f"pytest exit code {code}"
+            print(f"| {mutation.name} | `{mutation.path}` | `{mutation.test}` | {outcome} |", flush=True)
     seconds = time.monotonic() - started
     print(f"\n{len(chosen) - survivors} of {len(chosen)} mutations caught in {seconds:.0f} s (`make mutations`)")
     return 1 if survivors else 0
