@@ -174,7 +174,7 @@ def main() -> int:
         reference = read_ending(run_trial((), folder / "reference", command=COMMAND).workspace)
         print(f"seed {options.seed}; a run has {len(operations)} operations on the disk\n", flush=True)
         campaign, table = Campaign(folder, options, operations, reference), Table()
-        for part in options.part or PARTS:
+        for part in ["points"] if options.repeat else options.part or PARTS:
             PARTS[part](campaign, table)
     print(f"\n{table.num_failed} failed" if table.num_failed else "\nall held", flush=True)
     return 1 if table.num_failed else 0
