@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -167,6 +168,7 @@ def power_losses(campaign: Campaign, table: Table) -> None:
 def main() -> int:
     """Try what the command line asks for and return the exit code."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as on Ctrl+C: the folder and the processes go as well
     place = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=place) as name:
         folder = Path(name)
