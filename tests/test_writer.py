@@ -71,6 +71,18 @@ def test_no_byte_of_a_chunk_can_change_unseen(tmp_path: Path) -> None:
             prove_chunk(path, first_sample_id=40, count=3, origin=_PLAN.seal_text)
 
 
+def test_white_space_in_a_header_does_not_change_unseen(tmp_path: Path) -> None:
+    """A header that JSON reads the same, because a space became a tab, is not the one that was written."""
+    path = tmp_path / _PLAN.file
+    data = write_chunk(tmp_path, _PLAN, _ARRAYS)
+    spaces = [offset for offset in range(8, 8 + int.from_bytes(data[:8], "little")) if data[offset] == ord(" ")]
+    assert spaces, "the header of this chunk is padded"
+    for offset in spaces:
+        path.write_bytes(data[:offset] + b"\t" + data[offset + 1 :])
+        with pytest.raises(IntegrityError, match="its header is not as it was"):
+            prove_chunk(path, first_sample_id=40, count=3, origin=_PLAN.seal_text)
+
+
 def test_what_is_not_believed_is_set_aside(tmp_path: Path) -> None:
     """Nothing is deleted: the file is kept under another name, and it is said why."""
     for number in range(2):

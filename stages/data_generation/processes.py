@@ -11,8 +11,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -235,7 +233,6 @@ def _end(worker: _Worker[Any], *, patience: float) -> None:
 def _work(task: Callable[[Any], Any], connection: Connection) -> None:
     """Do what comes through the pipe until it ends; runs in the worker process."""
     _die_with_parent()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             item = connection.recv()
@@ -249,12 +246,7 @@ def _work(task: Callable[[Any], Any], connection: Connection) -> None:
 
 def _die_with_parent() -> None:
     """Ask Linux for SIGKILL when the parent dies: also a worker that is stopped, or hangs in C code, must go then."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _leave_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+    if parent is None or os.getppid() != parent.pid:
+        os._exit(1)  # it died before it could be asked for
