@@ -16,7 +16,7 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
 from pipeline.records import Artifact, StageRecord
-from pipeline.stage import Repairable, Resumable, Stage, StageContext, StageResult
+from pipeline.stage import Output, Repairable, Resumable, Stage, StageContext, StageResult
 from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace, now
 
@@ -133,14 +133,20 @@ class Executor:
                 files.remove(output.path)
 
     def _artifacts(self, result: StageResult) -> tuple[Artifact, ...]:
-        return tuple(
-            Artifact(
-                kind=output.kind,
-                path=self._workspace.relative(output.path),
-                size=output.path.stat().st_size,
-                xxh3=self._cache.digest(output.path),
+        return tuple(map(self._artifact, result.outputs))
+
+    def _artifact(self, output: Output) -> Artifact:
+        digest = self._cache.digest(output.path)
+        if output.xxh3 not in ("", digest):
+            raise IntegrityError(
+                f"{output.path} holds other bytes than were written",
+                hint="check the disk, then run the same command again; nothing was recorded",
             )
-            for output in result.outputs
+        return Artifact(
+            kind=output.kind,
+            path=self._workspace.relative(output.path),
+            size=output.path.stat().st_size,
+            xxh3=digest,
         )
 
     def _emit(self, kind: Kind, stage: str, **data: object) -> None:

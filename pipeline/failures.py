@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import shlex
 import shutil
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import typer
 
 from pipeline.errors import IntegrityError, Interrupted, PipelineError, ResourceExhausted, UsageError
+from pipeline.memory import is_out_of_memory, said
 
 USAGE = UsageError.exit_code
 INTERNAL_ERROR = 101  # as cargo and others exit on their own bugs
@@ -44,10 +44,6 @@ _SYSTEM_ERRORS = {
     ),
     errno.ENAMETOOLONG: ("choose shorter names", USAGE),
 }
-# Memory that ran out in a library that has no MemoryError to say so: torch on the host and on CUDA, the kernel.
-_OUT_OF_MEMORY = re.compile(
-    r"not enough memory|can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|can't start new thread", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -81,27 +77,13 @@ def understand(error: BaseException, words: Sequence[str]) -> Failure:
             told = _sentence(error.format_message()), _how_to_get_help(error), USAGE
         case OSError() if error.errno in _SYSTEM_ERRORS:
             told = _about_file(error), *_SYSTEM_ERRORS[error.errno]
-        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
-            told = _out_of_memory(error), _MORE_MEMORY, ResourceExhausted.exit_code
+        case MemoryError() | RuntimeError() if is_out_of_memory(error):
+            told = f"out of memory: {said(error)}", _MORE_MEMORY, ResourceExhausted.exit_code
         case KeyboardInterrupt() | typer.Abort():
             told = "stopped by Ctrl+C", _GO_ON, KEYBOARD_INTERRUPT
         case _:
             told = f"internal error: {kind}: {error}", _how_to_see_more(words), INTERNAL_ERROR
     return Failure(kind, *told)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, also where a library says so by a RuntimeError; torch is not needed to tell."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and (type(error).__name__ == "OutOfMemoryError" or bool(_OUT_OF_MEMORY.search(str(error))))
-    )
-
-
-def _out_of_memory(error: BaseException) -> str:
-    text = str(error).strip()
-    # Torch adds a page about its allocator below the first line.
-    return f"out of memory: {text.splitlines()[0]}" if text else "out of memory"
 
 
 def _how_to_resume(words: Sequence[str]) -> str:

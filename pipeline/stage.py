@@ -80,10 +80,15 @@ class StageContext:
 
 @dataclass(frozen=True)
 class Output:
-    """A file that the stage made, and what it is for."""
+    """A file that the stage made, and what it is for.
+
+    Attributes:
+        xxh3: digest of the bytes that were to be written, where the stage has it: what is on disk must have the same.
+    """
 
     kind: str
     path: Path
+    xxh3: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import IntegrityError
-from stages.memory import is_out_of_memory
+from pipeline.memory import is_out_of_memory
 
 MAX_HEADER_BYTES = 16 << 20  # about 100,000 tensors; the library itself would parse 100 MB
 

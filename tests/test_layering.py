@@ -35,6 +35,7 @@ _LAYERS = (
         "schema",
         "secrets",
         "files",
+        "memory",
         "disk",
         "lock",
         "config",

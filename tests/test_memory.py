@@ -10,7 +10,7 @@ import torch
 from test_evaluation_stage import evaluate
 
 from pipeline.errors import ResourceExhausted
-from stages.memory import is_out_of_memory, said, telling_of_memory
+from pipeline.memory import is_out_of_memory, said, telling_of_memory
 
 
 def _from_torch() -> RuntimeError:

@@ -15,6 +15,7 @@ from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.decide import Action, Reason
 from pipeline.errors import IntegrityError, Interrupted, StageFailed, UsageError, WorkspaceLocked
 from pipeline.events import Event, Kind
+from pipeline.fingerprint import digest_file
 from pipeline.interrupts import StopFlag
 from pipeline.lock import LOCK_NAME
 from pipeline.orchestrator import Orchestrator, StageOutcome
@@ -410,6 +411,23 @@ def test_only_one_run_at_a_time(toy: _Toy) -> None:
     with toy.workspace.locked(), pytest.raises(WorkspaceLocked):
         pipeline.run()
     assert toy.events == []
+
+
+def test_disk_that_stores_other_bytes_gets_no_record(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stage meant to write is what a record vouches for: other bytes of the right length are found."""
+    pipeline = toy.configure()
+    execute = toy.left.execute
+
+    def spoil(context: StageContext) -> StageResult:
+        [output] = execute(context).outputs
+        meant = digest_file(output.path)
+        output.path.write_bytes(output.path.read_bytes().replace(b"1", b"3"))
+        return StageResult(outputs=[Output(output.kind, output.path, meant)])
+
+    monkeypatch.setattr(toy.left, "execute", spoil)
+    with pytest.raises(IntegrityError, match="holds other bytes than were written"):
+        pipeline.run()
+    assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
 
 
 def test_note_of_a_run_that_was_killed_after_its_record_goes(toy: _Toy) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,14 @@ def test_logs_that_cannot_be_written_are_told_once_and_stop_nothing(
     assert len(warnings) == 2
     assert all("the run goes on without it" in text for text in warnings)
     assert not list(tmp_path.glob("elsewhere/*"))
+
+
+def test_tensorboard_that_cannot_be_imported_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that does not fit what else is installed is told, and training goes on without curves."""
+    pytest.importorskip("tensorboard")
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
+    telemetry, reporter, _, _ = _start(tmp_path, total_steps=1, tensorboard=True)
+    telemetry.after_step(_BATCH, step=1, figures=lambda: {"loss": 1.0})
+    telemetry.close()
+    [warning] = reporter.texts(Kind.WARNING)
+    assert "TensorBoard cannot be used" in warning

@@ -10,7 +10,7 @@ from pipeline import files
 from pipeline.records import Artifact
 from pipeline.space import require_space
 from pipeline.stage import Output, ProgressReport, ProgressRow, StageContext, StageResult
-from stages.chunks.manifest import ChunkEntry, Manifest, save_manifest
+from stages.chunks.manifest import ChunkEntry, Manifest, chunk_path, save_manifest
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
 from stages.data_generation.plan import SIZES, DataSetPlan, plan_data_set
 
@@ -46,7 +46,7 @@ class DataGenerationStage:
         manifest = Manifest(meta=self._meta(), chunks=entries)
         figures["shapes"] = save_annotations(plan.annotations, manifest, manifest_path=plan.manifest)
         save_manifest(plan.manifest, manifest)
-        chunks = [Output(chunk.split, plan.folder / chunk.file) for chunk in plan.chunks]
+        chunks = [Output(entry.split, chunk_path(plan.manifest, entry), entry.xxh3) for entry in entries]
         outputs = [*chunks, Output("annotations", plan.annotations), Output("manifest", plan.manifest)]
         sizes = {split: getattr(self.config, field) for split, field in SIZES.items()}
         return StageResult(outputs=outputs, metrics={**sizes, **figures})

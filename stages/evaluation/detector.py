@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from pipeline.errors import IntegrityError, StageFailed
+from pipeline.memory import is_out_of_memory
 from pipeline.stage import StageContext
 from stages.chunks.manifest import load_manifest
 from stages.coco import Detections, detections_of
 from stages.device import choose_device
 from stages.evaluation.sources import LabelledBatch
-from stages.memory import is_out_of_memory
 from stages.task import Task, build_task
 from stages.tensors import load_tensors
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.environment import describe_environment
+from pipeline.fingerprint import digest_bytes
 from pipeline.records import StageRecord, Target
 from pipeline.sealed import save_sealed
 from pipeline.stage import Output, StageContext
@@ -64,8 +65,9 @@ def save_measurement(context: StageContext, data_set: str, measurement: Measurem
     outputs = []
     for kind, document in documents.items():
         path = context.results_folder / f"{kind}{suffix}.json"
-        files.write_bytes(path, json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
-        outputs.append(Output(kind, path))
+        data = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+        files.write_bytes(path, data)
+        outputs.append(Output(kind, path, digest_bytes(data)))
     return outputs
 
 

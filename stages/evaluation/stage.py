@@ -48,12 +48,12 @@ class EvaluationStage:
             IntegrityError: the held-out scenes or the weights are not what was recorded.
             ResourceExhausted: out of memory.
         """
+        from pipeline.memory import telling_of_memory
         from stages.determinism import numerics  # torch
         from stages.evaluation.detector import load_detector
         from stages.evaluation.measure import measure
         from stages.evaluation.results import save_measurement, save_results
         from stages.evaluation.sources import open_data_sets
-        from stages.memory import telling_of_memory
 
         started = time.monotonic()
         (manifest,) = context.input_paths("data_generation", "manifest")

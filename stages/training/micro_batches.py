@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pipeline.errors import ResourceExhausted
+from pipeline.memory import is_out_of_memory, said
 from stages.chunks.reader import Batch
-from stages.memory import is_out_of_memory, said
 from stages.training.config import TrainingConfig
 from stages.training.learner import Learner
 from stages.training.rng import RngState

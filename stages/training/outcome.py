@@ -10,6 +10,7 @@ import torch
 
 from pipeline import files
 from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_bytes
 from pipeline.stage import Output, StageResult
 from stages.tensors import load_tensors
 from stages.training.history import Entry
@@ -34,9 +35,10 @@ def deliver(session: Session) -> StageResult:
         weights, step = session.learner.average.model.state_dict(), session.tracker.global_step
     # Into results/, so that pruning checkpoints can never break a finished run.
     path = session.context.results_folder / "model.safetensors"
-    files.write_bytes(path, safetensors.torch.save(unshared(weights)))
+    data = safetensors.torch.save(unshared(weights))
+    files.write_bytes(path, data)
     return StageResult(
-        outputs=(Output(WEIGHTS_KIND, path),),
+        outputs=(Output(WEIGHTS_KIND, path, digest_bytes(data)),),
         metrics=_figures(session, best, weights_step=step),
         warnings=(
             *(line for skipped in session.skipped.values() for line in skipped.warnings()),

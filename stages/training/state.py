@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 
 from pipeline.errors import IntegrityError
+from pipeline.memory import is_out_of_memory
 from pipeline.schema import Schema
-from stages.memory import is_out_of_memory
 from stages.tensors import load_tensors
 
 SCHEMA = Schema("training state")

@@ -49,8 +49,15 @@ class Telemetry:
             self._sample_log = SampleLog(context.workspace.logs / "samples.jsonl", run=context.run, tell=context.warn)
             self._open.callback(self._sample_log.close)
         if context.runtime.tensorboard and is_installed():
-            folder = context.workspace.logs / "tensorboard" / context.run
-            self._curves = Curves(folder, first_step=step + 1, tell=context.warn)
+            self._open_curves(first_step=step + 1)
+
+    def _open_curves(self, *, first_step: int) -> None:
+        folder = self._context.workspace.logs / "tensorboard" / self._context.run
+        try:
+            self._curves = Curves(folder, first_step=first_step, tell=self._context.warn)
+        except ImportError as error:  # installed, but for other versions of what it needs
+            self._context.warn(f"TensorBoard cannot be used ({error}); the run goes on without its curves")
+        else:
             self._open.callback(self._curves.close)
 
     def after_step(self, batch: Batch, *, step: int, figures: Callable[[], Mapping[str, float]]) -> None:

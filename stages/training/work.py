@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.memory import telling_of_memory
 from pipeline.stage import StageContext, StageResult
 from stages.determinism import numerics
-from stages.memory import telling_of_memory
 from stages.training.config import TrainingConfig
 from stages.training.footprint import require_room
 from stages.training.guard import BadStepError, Rollbacks
