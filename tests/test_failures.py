@@ -112,7 +112,9 @@ def test_an_error_that_names_no_file_tells_what_was_being_done() -> None:
 
 def test_a_page_about_an_allocator_is_not_told() -> None:
     """Of what torch says the first two sentences are for people."""
-    failure = understand(OutOfMemoryError("CUDA out of memory. Tried 2 GiB. See PYTORCH_ALLOC_CONF.\nSee the documentation"), ["run"])
+    failure = understand(
+        OutOfMemoryError("CUDA out of memory. Tried 2 GiB. See PYTORCH_ALLOC_CONF.\nSee the documentation"), ["run"]
+    )
     assert failure.message == "out of memory: CUDA out of memory. Tried 2 GiB"
     assert "--batch-size" in failure.hint
 
