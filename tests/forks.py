@@ -27,7 +27,7 @@ _IMPORTED = (
     "stages.evaluation.measure",
     "stages.evaluation.real_folder",
     "stages.evaluation.results",
-    "small_pipeline",
+    "tiny_pipeline",
     "toy_pipeline",
 )
 

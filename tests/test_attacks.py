@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_pipeline import Command, command, newest_checkpoint
+import tiny_command_line
+from tiny_command_line import Command, newest_checkpoint
 
 from pipeline.cli import main
 from pipeline.definition import load_definition
@@ -18,21 +19,8 @@ from pipeline.sealed import load_sealed, save_sealed
 from pipeline.workspace import Workspace
 from stages.task import build_task
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the workspace of a finished run."""
-    root = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_PIPELINE", "small_pipeline:PIPELINE")
-        assert main(["run", "--quiet", "--workspace", str(root)]) == 0
-    return root
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Carry out command lines on the small pipeline."""
-    return command(monkeypatch, capsys)
+finished = tiny_command_line.finished
+call = tiny_command_line.call
 
 
 @pytest.fixture

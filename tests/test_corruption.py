@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from small_pipeline import PIPELINE, newest_checkpoint
+import tiny_command_line
+from tiny_command_line import newest_checkpoint
 
-from pipeline.cli import main
 from pipeline.errors import IntegrityError
 from pipeline.lock import LEASE_NAME, RunLock, read_lease
 from pipeline.observe import find_damage
@@ -27,32 +27,19 @@ from stages.chunks.damage import Damage
 from stages.chunks.damage import find_damage as find_chunk_damage
 from stages.chunks.manifest import chunk_path, load_manifest
 from stages.chunks.reader import ChunkReader
+from stages.data_generation.config import DataGenerationConfig
 from stages.data_generation.plan import plan_data_set
 from stages.training.checkpoints import METADATA_NAME, SCHEMA, Checkpoint, CheckpointMetadata
 from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
 
+finished = tiny_command_line.finished
+copy = tiny_command_line.copy
 _SEED = 20_261_121
 _NUM_BITS = 10_000
 # Of a longer document all bytes but those of its digests of code, and a sample of these; EXHAUSTIVE=1 takes all.
 _LONG_DOCUMENT = 16_000
 _SAMPLED_BYTES = 1500
 _is_exhaustive = os.environ.get("EXHAUSTIVE") == "1"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the workspace of a finished run."""
-    root = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_PIPELINE", "small_pipeline:PIPELINE")
-        assert main(["run", "--quiet", "--workspace", str(root)]) == 0
-    return root
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    """Give a copy of it that may be spoiled."""
-    return shutil.copytree(finished, tmp_path / "copy", symlinks=True)
 
 
 def _tell(text: str) -> None:
@@ -254,8 +241,8 @@ def test_random_bits_of_chunks(copy: Path) -> None:
 
 def _plan(root: Path) -> Any:
     record = _records(root)["data_generation"][1]
-    config = PIPELINE.configs["data_generation"].model_validate_json(json.dumps(record.config))
-    return plan_data_set(config, version=record.stage_version, datasets=root / "datasets")  # type: ignore[arg-type]
+    config = DataGenerationConfig.model_validate_json(json.dumps(record.config))
+    return plan_data_set(config, version=record.stage_version, datasets=root / "datasets")
 
 
 def _samples(manifest_path: Path, split: str, *, lost: list[int]) -> dict[int, bytes]:

@@ -21,7 +21,7 @@ from toy_command_line import Call, actions
 call = toy_command_line.call
 TOY = "toy_pipeline:PIPELINE"
 RUN = ("run", "--set", "numbers.count=40")
-SMALL = "small_pipeline:PIPELINE"
+SMALL = "tiny_pipeline:SMALL"
 TRAINING = ("run", "--set", "runtime.checkpoint_interval_steps=1")
 
 

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_command_line
 import torch
-from small_pipeline import Command, command, contents, newest_checkpoint
+from tiny_command_line import SMALL, Command, contents, newest_checkpoint
 
-from pipeline.cli import main
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_file
 from pipeline.sealed import load_sealed, save_sealed
 from stages.chunks.chunk import decode_chunk
 from stages.tensors import load_tensors
 
+finished = tiny_command_line.finished
+copy = tiny_command_line.copy
+call = tiny_command_line.call
 _TESTS = Path(__file__).parent
 
 # Carries out commands in this process and prints which of the events that must never happen did. `exec` and `compile`
@@ -38,7 +41,7 @@ def watch(event, arguments):
     elif event in ("exec", "compile", "open", "import") and "canary" in repr(arguments):
         seen.append(f"{event} {arguments!r}"[:300])
 from pipeline.cli import main
-import stages.catalog, small_pipeline, stages.training.work, stages.evaluation.measure, stages.data_generation.making
+import stages.catalog, tiny_pipeline, stages.training.work, stages.evaluation.measure, stages.data_generation.making
 sys.addaudithook(watch)
 codes = []
 for words in json.loads(sys.argv[1]):
@@ -112,32 +115,10 @@ _TARGETS = (
 )
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the workspace of a finished run."""
-    root = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_PIPELINE", "small_pipeline:PIPELINE")
-        assert main(["run", "--quiet", "--workspace", str(root)]) == 0
-    return root
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    """Give a copy of it that may be spoiled."""
-    return shutil.copytree(finished, tmp_path / "copy")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Carry out command lines on the small pipeline."""
-    return command(monkeypatch, capsys)
-
-
 def _watch(commands: list[list[str]], *, folder: Path) -> tuple[list[int], list[str]]:
     """Carry out commands in one watched process; return their exit codes and what happened that never must."""
     paths = os.pathsep.join([str(_TESTS), str(_TESTS.parent)])
-    environment = {**os.environ, "PYTHONPATH": paths, "PIPELINE_PIPELINE": "small_pipeline:PIPELINE"}
+    environment = {**os.environ, "PYTHONPATH": paths, "PIPELINE_PIPELINE": SMALL}
     done = subprocess.run(
         [sys.executable, "-c", _WATCHED, json.dumps(commands)],
         cwd=folder,

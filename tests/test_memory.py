@@ -59,6 +59,8 @@ def test_evaluation_that_runs_out_says_which_setting_helps(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
 
     monkeypatch.setattr(place, fail)
-    with pytest.raises(ResourceExhausted, match=r"^out of memory: CUDA out of memory$") as caught:
+    with pytest.raises(
+        ResourceExhausted, match=r"^out of memory: CUDA out of memory. Tried to allocate 20 GiB$"
+    ) as caught:
         evaluate(tmp_path)
     assert "evaluation.batch_size" in caught.value.hint

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 
 import pytest
-from small_pipeline import Command, command, contents, newest_checkpoint
+import tiny_command_line
+from tiny_command_line import Command, contents, newest_checkpoint
 
-from pipeline.cli import main
 from pipeline.sealed import load_sealed, sealed_bytes
 from stages.training.checkpoints import METADATA_NAME
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the workspace of a finished run."""
-    root = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_PIPELINE", "small_pipeline:PIPELINE")
-        assert main(["run", "--quiet", "--workspace", str(root)]) == 0
-    return root
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    """Give a copy of it that may be spoiled."""
-    return shutil.copytree(finished, tmp_path / "copy", symlinks=True)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Carry out command lines on the small pipeline."""
-    return command(monkeypatch, capsys)
+finished = tiny_command_line.finished
+copy = tiny_command_line.copy
+call = tiny_command_line.call
 
 
 def _flip_a_bit(path: Path, *, seed: int) -> None:

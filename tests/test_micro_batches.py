@@ -105,7 +105,7 @@ def test_batches_are_taken_in_parts(
     result = stage.execute(context)
     line = "out of memory at step 1; from there on batches are taken in parts of 2"
     assert result.warnings == (line,)
-    assert reporter.texts(Kind.WARNING) == [f"{line}: CUDA out of memory"]
+    assert reporter.texts(Kind.WARNING) == [f"{line}: CUDA out of memory. Tried to allocate 2 MiB"]
     assert run_to_the_end(tmp_path / "scarce", config).samples == whole.samples
 
 

@@ -24,7 +24,7 @@ from pipeline.errors import Interrupted
 from pipeline.interrupts import StopFlag
 
 RUN = ("run", "--set", "runtime.checkpoint_interval_steps=1")
-SMALL = "small_pipeline:PIPELINE"
+SMALL = "tiny_pipeline:SMALL"
 
 
 @pytest.fixture(scope="module")

@@ -153,5 +153,5 @@ def test_a_pipeline_survives_any_failing_system_call(server: Server, tmp_path: P
 
 def test_a_training_survives_any_failing_system_call(server: Server, tmp_path: Path) -> None:
     """So does a real training, whose checkpoints are many files: its weights are the same bytes."""
-    runs = Runs(server, ("run", "--set", "training.epochs=1"), "small_pipeline:PIPELINE", num_stages=3)
+    runs = Runs(server, ("run", "--set", "training.epochs=1"), "tiny_pipeline:SMALL", num_stages=3)
     print(_try_points(runs, tmp_path, num_of_each=1))  # noqa: T201

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.config import StageConfig
 from pipeline.definition import PipelineDefinition
-from pipeline.stage import Stage
+from stages.catalog import build
 from stages.data_generation.config import DataGenerationConfig
-from stages.data_generation.stage import DataGenerationStage
 from stages.evaluation.config import EvaluationConfig
-from stages.evaluation.stage import EvaluationStage
 from stages.task import Metrics, Task, Tensors
 from stages.task_config import TaskConfig
 from stages.training.config import TrainingConfig
-from stages.training.stage import TrainingStage
 
 
 class TinyDetectorConfig(TaskConfig):
@@ -99,15 +96,6 @@ def build_task(_config: Mapping[str, Any], meta: Mapping[str, Any]) -> Task:
     return TinyDetector(num_classes=len(meta["classes"]), image_size=meta["image_size"])
 
 
-def build(configs: Mapping[str, StageConfig]) -> tuple[Stage, ...]:
-    """Return the three built-in stages with their configs."""
-    return (
-        DataGenerationStage(cast("DataGenerationConfig", configs["data_generation"])),
-        TrainingStage(cast("TrainingConfig", configs["training"])),
-        EvaluationStage(cast("EvaluationConfig", configs["evaluation"])),
-    )
-
-
 PIPELINE = PipelineDefinition(
     configs={
         "data_generation": DataGenerationConfig,
@@ -117,4 +105,6 @@ PIPELINE = PipelineDefinition(
     build=build,
     profiles=Path(__file__).with_name("tiny_profiles"),
     default_profile="tiny",
+    short_names={"data": "data_generation", "train": "training", "eval": "evaluation"},
 )
+SMALL = replace(PIPELINE, default_profile="small")  # three chunks an epoch, and more than one to keep
