@@ -149,9 +149,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the size cap of a document",
-        _SEALED,
-        "    if status.st_size > MAX_BYTES:\n",
-        "    if False:\n",
+        "pipeline/reading.py",
+        "        if os.fstat(file.fileno()).st_size > max_bytes:\n",
+        "        if False:\n",
         "test_sealed.py::test_huge_document_is_not_read",
     ),
     Mutation(
@@ -193,8 +193,8 @@ MUTATIONS = (
     Mutation(
         "taking the lock for a run",
         "pipeline/orchestrator.py",
-        "            executor = self._executor(stack.enter_context(self._locked()))\n",
-        "            executor = self._executor(self._locked())\n",
+        "            lock = stack.enter_context(self._locked())\n",
+        "            lock = self._locked()\n",
         "test_orchestrator.py::test_only_one_run_at_a_time",
     ),
     # records and what they vouch for

@@ -184,9 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = understand(error, words)
         if is_debug:
             _tell("".join(traceback.format_exception(error)), end="")
-        if is_json:
-            _print(_as_json({**document, "error": failure.document()}))
-        else:
+        is_told = is_json and _is_printed(_as_json({**document, "error": failure.document()}))
+        if not is_told:
             _tell(failure.text())
         return failure.exit_code
     return 0
@@ -233,6 +232,14 @@ def _print(text: str) -> None:
             raise
         # The interpreter flushes once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_printed(text: str) -> bool:
+    try:
+        _print(text)
+    except OSError:  # the disk that stdout goes to is what failed
+        return False
+    return True
 
 
 def _tell(text: str, *, end: str = "\n") -> None:

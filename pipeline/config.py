@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -87,4 +87,6 @@ class RuntimeOptions(BaseModel):
     grace_seconds: float = Field(30.0, gt=0, description="seconds between SIGTERM and SIGKILL; Slurm, Kubernetes: 30")
     sample_log: bool = Field(False, description="write the sample ids of every training step to logs/samples.jsonl")
     tensorboard: bool = Field(True, description="write TensorBoard event files when the package is installed")
-    secrets: tuple[str, ...] = Field((), description="environment variables whose values are never written or shown")
+    secrets: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
+        (), description="environment variables whose values are never written or shown"
+    )

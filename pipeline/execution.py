@@ -99,6 +99,8 @@ class Executor:
             self._emit(Kind.INTERRUPTED, stage, signal=interruption.signal_number, where=interruption.message)
             raise
         except BaseException as error:  # told and raised again: the log of events must not just stop
+            if isinstance(error, OSError):
+                self._lock.require_held()  # files that are missing because all of them were moved away are told as that
             self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}")
             raise
 

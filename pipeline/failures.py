@@ -16,13 +16,13 @@ from typing import Any
 import typer
 
 from pipeline.errors import IntegrityError, Interrupted, PipelineError, ResourceExhausted, UsageError
+from pipeline.files import DISK_FULL
 from pipeline.memory import is_out_of_memory, said
 
 USAGE = UsageError.exit_code
 INTERNAL_ERROR = 101  # as cargo and others exit on their own bugs
 KEYBOARD_INTERRUPT = 130
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MORE_MEMORY = "give it more memory or less to hold at once, e.g. a smaller --batch-size; then run it again"
 _GO_ON = "run the same command again; what was finished is kept"
 _BROKEN_DISK = f"look at the disk (`dmesg` tells what the kernel saw of it), then {_GO_ON}"
@@ -32,7 +32,7 @@ _TOO_MANY_FILES = f"allow more open files (`ulimit -n 4096`), then {_GO_ON}"
 
 # What errors of the operating system mean, whichever file they are about: (hint, exit code). All others are our bugs.
 _SYSTEM_ERRORS = {
-    **dict.fromkeys(_DISK_FULL, (f"free some space, then {_GO_ON}", ResourceExhausted.exit_code)),
+    **dict.fromkeys(DISK_FULL, (f"free some space, then {_GO_ON}", ResourceExhausted.exit_code)),
     errno.EFBIG: (f"allow larger files (`ulimit -f unlimited`), then {_GO_ON}", ResourceExhausted.exit_code),
     errno.ENOMEM: (_MORE_MEMORY, ResourceExhausted.exit_code),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), (_TOO_MANY_FILES, ResourceExhausted.exit_code)),
@@ -113,7 +113,7 @@ def _sentence(text: str) -> str:
 
 def _about_file(error: OSError) -> str:
     what = error.strerror or type(error).__name__
-    if error.errno in _DISK_FULL and error.filename:
+    if error.errno in DISK_FULL and error.filename:
         with suppress(OSError):
             what += f", {shutil.disk_usage(Path(error.filename).parent).free} bytes are free"
     if error.filename:

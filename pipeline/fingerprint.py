@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from pipeline.config import StageConfig, identity
+from pipeline.reading import open_regular
 
 BLOCK_BYTES = 1 << 20  # 1 MiB reads: larger blocks were no faster, smaller ones cost system calls
 
@@ -30,9 +31,9 @@ def digest_json(value: Any) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Read the whole file at `path` and return its digest; raises OSError."""
+    """Read the whole file at `path` and return its digest; raises OSError, or IntegrityError for what is no file."""
     state = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             state.update(block)
     return state.hexdigest()

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.errors import IntegrityError, PipelineError, WorkspaceLocked
+from pipeline.reading import read_regular
+from pipeline.secrets import hide_text
 
 LOCK_NAME = ".pipeline.lock"
 LEASE_NAME = ".pipeline.lock.json"
@@ -161,6 +164,7 @@ class RunLock:
         }
         descriptor = _open(self._root / LEASE_NAME)
         try:
+            os.ftruncate(descriptor, _LEASE_BYTES)  # does nothing unless something else stood here
             os.pwrite(descriptor, json.dumps(lease).ljust(_LEASE_BYTES).encode(), 0)
         finally:
             os.close(descriptor)
@@ -182,11 +186,10 @@ def owner(root: Path) -> str:
 def read_lease(root: Path) -> dict[str, Any]:
     """Return what the lease of the workspace `root` says; empty where there is none that can be read."""
     try:
-        with (root / LEASE_NAME).open("rb") as file:
-            lease = json.loads(file.read(_LEASE_BYTES))
-        texts = {name: str(lease[name]) for name in ("host", "started_at", "seen_at", "machine", "token")}
+        lease = json.loads(read_regular(root / LEASE_NAME, max_bytes=_LEASE_BYTES))
+        texts = {name: _printable(str(lease[name])) for name in ("host", "started_at", "seen_at", "machine", "token")}
         return {"pid": int(lease["pid"]), "beat": int(lease["beat"]), **texts}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, IntegrityError):
         return {}
 
 
@@ -201,13 +204,28 @@ def describe(lease: dict[str, Any]) -> str:
 def _leave(error: PipelineError) -> None:
     # At once, whatever the other threads do: each write from now on could meet one of the new holder. Nothing is
     # half-done by this, because every write is atomic.
-    sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+    sys.stderr.write(hide_text(f"error: {error.message}\nhint: {error.hint}\n"))
     sys.stderr.flush()
     os._exit(error.exit_code)
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    hint = "remove what stands there; it is made anew"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR):
+            raise
+        raise IntegrityError(f"{path} is a link or a folder, not the file of the run lock", hint=hint) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IntegrityError(f"{path} is not the file of the run lock", hint=hint)
+    return descriptor
+
+
+def _printable(text: str) -> str:
+    # A lease is shown on terminals, and anybody who can write the workspace may have written it.
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _machine() -> str:

@@ -11,6 +11,7 @@ from pipeline.config import later_defaults
 from pipeline.decide import FieldChange, Observation
 from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_json
+from pipeline.reading import require_lost
 from pipeline.records import Artifact, StageRecord
 from pipeline.secrets import hide
 from pipeline.stage import ReadsFiles, Repairable, Resumable, Stage, StageContext
@@ -115,6 +116,7 @@ def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> s
     except IntegrityError as error:
         return f"is not believed: {error.message}"
     except OSError as error:
+        require_lost(error)
         return f"cannot be read: {error.strerror}"
     return ""
 

@@ -110,14 +110,15 @@ class Orchestrator:
         started = time.monotonic()
         outcomes: list[StageOutcome] = []
         with ExitStack() as stack:
-            executor = self._executor(stack.enter_context(self._locked()))
+            lock = stack.enter_context(self._locked())
+            executor = self._executor(lock)
             selected = self._selected(until)
             self._emit(
                 Kind.RUN_STARTED, run=self.run_name, profile=self._profile, stages=[stage.name for stage in selected]
             )
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
-            stack.callback(self._save_cache)  # also when a stage fails: what was read needs no second reading
+            stack.callback(self._save_cache, lock)  # also when a stage fails: what was read needs no second reading
             for stage in selected:
                 with executor.telling_of_failure(stage.name):
                     self._stop.check(where=f"the start of {stage.name}")
@@ -222,8 +223,9 @@ class Orchestrator:
     def _executor(self, lock: RunLock) -> Executor:
         return Executor(self.workspace, lock, runtime=self._runtime, reporter=self._reporter, cache=self._cache)
 
-    def _save_cache(self) -> None:
+    def _save_cache(self, lock: RunLock) -> None:
         try:
+            lock.require_held()  # or a workspace that was moved away would be begun anew where it was
             self._cache.save()
         except (OSError, PipelineError) as error:
             # It only saves time: no reason to fail, or to hide why a stage did.

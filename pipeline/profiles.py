@@ -16,7 +16,8 @@ from pipeline import secrets
 from pipeline.complaints import complain, nearest, unknown_setting
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.definition import PipelineDefinition
-from pipeline.errors import UsageError
+from pipeline.errors import IntegrityError, UsageError
+from pipeline.reading import read_regular
 
 FILE_NAME = "pipeline.toml"
 BUILT_IN_PIPELINE = "stages.catalog:PIPELINE"
@@ -25,6 +26,7 @@ RUNTIME = "runtime"
 # Variables that name no setting of a stage but say where to look for settings.
 ENVIRONMENT_NAMES = ("PIPELINE_PIPELINE", "PIPELINE_PROFILE", "PIPELINE_CONFIG", "PIPELINE_WORKSPACE")
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_MAX_SETTINGS_BYTES = 16 << 20
 _FILE_KEYS = ("pipeline", "profile", "profiles")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -258,8 +260,10 @@ def _leaves(table: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(path, max_bytes=_MAX_SETTINGS_BYTES).decode())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="give another file with --config") from error
+    except IntegrityError as error:
+        raise UsageError(error.message, hint="give another file with --config") from error
     except ValueError as error:  # TOMLDecodeError says line and column; UnicodeDecodeError the byte
         raise UsageError(f"{path} is not TOML: {error}", hint="correct the file; strings need quotes") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_json
+from pipeline.reading import read_regular
 from pipeline.secrets import hide
 
 SEAL = "digest"
@@ -32,13 +32,7 @@ def save_sealed(path: Path, document: dict[str, Any]) -> None:
 def load_sealed(path: Path) -> dict[str, Any]:
     """Read a document back; raises FileNotFoundError, or IntegrityError when it is not what was written."""
     hint = "nothing that depends on it is trusted"
-    status = path.stat()
-    # Before it is opened: a named pipe would block for ever, a device would never end.
-    if not stat.S_ISREG(status.st_mode):
-        raise IntegrityError(f"{path} is no file", hint=hint)
-    if status.st_size > MAX_BYTES:
-        raise IntegrityError(f"{path} is larger than any document this program writes", hint=hint)
-    data = path.read_bytes()
+    data = read_regular(path, max_bytes=MAX_BYTES)
     # Before it is parsed: a few letters of JSON can become many times their size in memory.
     if not _END.fullmatch(data[-_END_BYTES:]):
         raise IntegrityError(f"{path} was altered after it was written: it does not end with its digest", hint=hint)

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_bytes, digest_file
+from pipeline.reading import read_regular
 
 # A file that changed within this time before it was read may change again without its stat showing it: kernels stamp
 # files with the time of their last tick (4 ms on Linux), some file systems with whole seconds.
 _RACY_NANOSECONDS = 2_000_000_000
+_MAX_BYTES = 1 << 30  # about 200 for each file that was ever read
 
 
 class StatCache:
@@ -69,10 +72,10 @@ def _signature(stat: os.stat_result) -> list[int]:
 
 def _load(path: Path) -> dict[str, list[Any]]:
     try:
-        digest, _, body = path.read_bytes().partition(b"\n")
+        digest, _, body = read_regular(path, max_bytes=_MAX_BYTES).partition(b"\n")
         if digest.decode("ascii", "replace") == digest_bytes(body):
             entries: dict[str, list[Any]] = json.loads(body)
             return entries
-    except (OSError, ValueError):
-        pass  # absent or torn: everything is read again
+    except (OSError, ValueError, RecursionError, IntegrityError):
+        pass  # absent, torn or no file: everything is read again
     return {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,13 +252,40 @@ def test_mere_weights_are_accepted_where_there_is_nothing_else(tmp_path: Path) -
     assert "fresh optimizer" in store.warnings[-1]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", METADATA_NAME])
+def test_file_that_cannot_be_had_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Too many open files, say, is an error and nothing is set aside; a file that the medium lost is damage."""
+    store = _Store(tmp_path)
+    saved = [_save(store, step) for step in (1, 2)]
+    opened = os.open
+
+    def fail(path: Any, *arguments: Any) -> int:
+        if os.fspath(path) == str(saved[1] / name):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", fail)
+    for number in (errno.EMFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE):
+        with pytest.raises(OSError, match=name) as caught:
+            store.newest()
+        assert caught.value.errno == number
+        assert all(path.is_dir() for path in saved)
+    number = errno.EIO
+    found = store.newest()
+    assert found is not None
+    assert found[0].path == saved[0]
+
+
 def test_nothing_usable_is_nothing(tmp_path: Path) -> None:
     """With no checkpoint at all, or none that verifies, there is none."""
     store = _Store(tmp_path)
     assert store.newest() is None
     (_save(store, 1) / "model.safetensors").write_bytes(b"?")
     assert store.newest() is None
-    assert len(store.warnings) == 1
+    assert len(store.warnings) == 2
+    assert store.warnings[-1] == "no checkpoint is left to continue from: all 1 steps are done again from zero"
 
 
 def test_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:

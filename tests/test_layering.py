@@ -36,6 +36,7 @@ _LAYERS = (
         "secrets",
         "files",
         "memory",
+        "reading",
         "disk",
         "lock",
         "config",

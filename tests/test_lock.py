@@ -131,7 +131,7 @@ def test_lock_is_not_written_through_a_link(workspace: Workspace, tmp_path: Path
     workspace.root.mkdir()
     (tmp_path / "precious").write_text("kept")
     (workspace.root / name).symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match=r"symbolic links"), workspace.locked():
+    with pytest.raises(IntegrityError, match=r"is a link or a folder"), workspace.locked():
         pass
     assert (tmp_path / "precious").read_text() == "kept"
 
@@ -143,6 +143,25 @@ def test_torn_lease_is_nobody_s(workspace: Workspace, content: bytes) -> None:
     (workspace.root / LEASE_NAME).write_bytes(content)
     with workspace.locked():
         assert read_lease(workspace.root)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("name", [LOCK_NAME, LEASE_NAME])
+def test_named_pipe_in_the_place_of_the_lock_blocks_nobody(workspace: Workspace, name: str) -> None:
+    """What is no regular file is refused by name, or holds nobody's name; it is never waited for."""
+    workspace.root.mkdir()
+    os.mkfifo(workspace.root / name)
+    assert workspace.owner == ""
+    with pytest.raises(IntegrityError, match=name), workspace.locked():
+        pass
+
+
+@pytest.mark.parametrize("change", [{"pid": 1e400}, {"pid": None}, {"beat": [1]}, {"host": "a\u001b[31mX"}])
+def test_odd_lease_is_shown_without_harm(workspace: Workspace, change: dict[str, object]) -> None:
+    """Numbers that are none are nobody's lease, and no letter of a name reaches a terminal as a command."""
+    lease = {"pid": os.getpid(), "beat": 1, "token": "t", "machine": "m", "host": "h"}
+    workspace.root.mkdir()
+    (workspace.root / LEASE_NAME).write_text(json.dumps(lease | {"started_at": "s", "seen_at": "s"} | change))
+    assert workspace.owner.isprintable()
 
 
 def test_disk_without_locks_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

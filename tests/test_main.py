@@ -141,6 +141,7 @@ def test_a_refused_run_leaves_the_logs_alone(start: Start, fifo: Path, tmp_path:
     [
         ("config schema | head -n 1", 0, ""),
         ("config show > /dev/full", 6, "No space left on device"),
+        ("config show --json > /dev/full", 6, "No space left on device"),
         ("config show >&-", 0, ""),
         ("run --until data 2>&-", 0, ""),
         ("run --until data >&- 2>&- <&-", 0, ""),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -411,6 +413,39 @@ def test_only_one_run_at_a_time(toy: _Toy) -> None:
     with toy.workspace.locked(), pytest.raises(WorkspaceLocked):
         pipeline.run()
     assert toy.events == []
+
+
+def test_artifact_that_cannot_be_had_now_is_not_taken_for_damaged(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, say, ends the run; nothing is done again because of it."""
+    toy.run()
+    before = toy.file("0.txt").stat().st_mtime_ns
+    opened = os.open
+
+    def fail(path: Any, *arguments: Any) -> int:
+        if os.fspath(path).endswith("0.txt"):
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return opened(path, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
+        patch.setattr(os, "open", fail)
+        toy.configure().run()
+    assert toy.file("0.txt").stat().st_mtime_ns == before
+    assert _did(toy.run()) == _ALL_SKIPPED
+
+
+def test_workspace_that_was_moved_is_not_begun_anew(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose workspace goes away says so, whatever its stage fails of, and leaves nothing where it was."""
+    pipeline = toy.configure()
+    moved = toy.workspace.root.with_name("moved")
+
+    def move(context: StageContext) -> StageResult:
+        toy.workspace.root.rename(moved)
+        raise FileNotFoundError(errno.ENOENT, "No such file", str(context.results_folder))
+
+    monkeypatch.setattr(toy.left, "execute", move)
+    with pytest.raises(IntegrityError, match="moved or removed"):
+        pipeline.run()
+    assert not toy.workspace.root.exists()
 
 
 def test_disk_that_stores_other_bytes_gets_no_record(toy: _Toy, monkeypatch: pytest.MonkeyPatch) -> None:

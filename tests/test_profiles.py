@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -256,10 +257,12 @@ def test_a_file_that_is_not_toml_is_refused_with_the_place(tmp_path: Path, conte
     assert str(path) in message
 
 
-@pytest.mark.parametrize("name", ["absent.toml", "."])
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
-    """The sentence names the file and why."""
-    assert f"{tmp_path / name} cannot be read: " in refused(config_file=tmp_path / name)
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """The sentence names the file and why; what would never end, or never begin, is not read."""
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path, tmp_path / "pipe.toml", Path("/dev/zero")):
+        assert f"{path} is no regular file" in refused(config_file=path)
+    assert f"{tmp_path / 'absent.toml'} cannot be read: " in refused(config_file=tmp_path / "absent.toml")
 
 
 def test_the_settings_file_is_the_named_one_else_the_workspace_s_else_the_current_folder_s(

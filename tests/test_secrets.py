@@ -151,6 +151,13 @@ def test_a_skip_does_not_mind_that_a_record_hides_a_setting(project: Path) -> No
     assert b"UP_TO_DATE" in _run(project, *words)[1]
 
 
+@pytest.mark.parametrize("name", ["", "A=B", "A B", "1A"])
+def test_what_is_no_name_of_a_variable_is_refused(project: Path, name: str) -> None:
+    """A slip that would leave a secret unprotected is told: exit 2, naming the setting."""
+    code, said = _run(project, "run", "--set", f"runtime.secrets=[{json.dumps(name)}]")
+    assert (code, b"runtime.secrets" in said) == (2, True)
+
+
 def test_a_short_secret_is_refused(project: Path) -> None:
     """Five letters would be found by chance in digests; the command ends with 2 before anything is done."""
     code, said = _run(project, "run", canary="abcde")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import stat_cache
-from pipeline.fingerprint import digest_file
+from pipeline.fingerprint import digest_bytes, digest_file
 from pipeline.stat_cache import StatCache
 
 
@@ -78,6 +78,13 @@ def test_damaged_cache_is_empty(tmp_path: Path, reads: list[Path], damage: bytes
     (tmp_path / "cache").write_bytes(damage)
     assert StatCache(tmp_path / "cache").digest(file) == digest_file(file)
     assert reads == [file]
+
+
+def test_named_pipe_in_its_place_is_an_empty_cache(tmp_path: Path) -> None:
+    """What would never answer is not waited for."""
+    os.mkfifo(tmp_path / "cache")
+    (tmp_path / "file").write_bytes(b"1")
+    assert StatCache(tmp_path / "cache").digest(tmp_path / "file") == digest_bytes(b"1")
 
 
 def test_forget_reads_again(tmp_path: Path, reads: list[Path]) -> None:

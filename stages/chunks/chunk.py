@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import mmap
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import xxhash
 
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_bytes
+from pipeline.reading import open_regular, read_regular
 
 Array = npt.NDArray[Any]
 Buffer = bytes | memoryview | mmap.mmap
@@ -57,8 +57,7 @@ def encode_chunk(arrays: Mapping[str, Array], *, first_sample_id: int, origin: s
 
 def map_chunk(path: Path) -> dict[str, Array]:
     """Return the arrays of a chunk as read-only views of the mapped file; raises OSError or IntegrityError."""
-    _size_of_file(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:  # an empty file cannot be mapped
@@ -73,9 +72,7 @@ def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) ->
         OSError: it cannot be read.
         IntegrityError: it is not whole, or it is another chunk than the one asked for.
     """
-    if _size_of_file(path) > _MAX_BYTES:
-        raise IntegrityError(f"{path} is larger than any chunk that this program makes")
-    data = path.read_bytes()
+    data = read_regular(path, max_bytes=_MAX_BYTES)
     arrays, seal = decode_chunk(data, name=str(path))
     if not _is_tidy(data, arrays):
         raise IntegrityError(f"{path} was altered after it was written: its header is not as it was")
@@ -123,14 +120,6 @@ def decode_chunk(data: Buffer, *, name: str) -> tuple[dict[str, Array], str]:
         return {key: _array(data, 8 + length, **entry) for key, entry in header.items()}, str(metadata.get(_SEAL))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{name} is not readable as a chunk: {error}") from error
-
-
-def _size_of_file(path: Path) -> int:
-    """Return how many bytes a file has; refuse what must not be opened: a named pipe would block for ever."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise IntegrityError(f"{path} is no file")
-    return status.st_size
 
 
 def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_file
+from pipeline.reading import require_lost
 from stages.chunks.chunk import damaged_rows, map_chunk
 from stages.chunks.manifest import ChunkEntry
 
@@ -32,6 +33,7 @@ def find_damage(path: Path, entry: ChunkEntry) -> Damage | None:
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:
+        require_lost(error)
         problem = f"unreadable: {error.strerror}"
     except IntegrityError as error:
         problem = error.message

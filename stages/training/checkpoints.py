@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pipeline import __version__, files
 from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_bytes
+from pipeline.reading import read_regular, require_lost
 from pipeline.schema import Schema, add_writer
 from pipeline.sealed import load_sealed, sealed_bytes
 from pipeline.stage import StageContext
@@ -122,8 +123,9 @@ class Checkpoint:
         try:
             # The size first: a file that grew to gigabytes is not read to find out that it is wrong.
             size = path.stat().st_size
-            data = path.read_bytes() if size == expected.size else b""
+            data = read_regular(path, max_bytes=size) if size == expected.size else b""
         except OSError as error:
+            require_lost(error)
             raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
         if size != expected.size:
             raise IntegrityError(f"{path} has {size} bytes, not the {expected.size} that were written")
@@ -175,8 +177,9 @@ class CheckpointStore:
         Raises:
             IntegrityError: a checkpoint was written by a newer version of this program.
         """
+        steps = [int(found[1]) for path in self._folders(_NAME) if (found := _NAME.match(path.name))]
         # First the folders whose place in the order cannot be known, so that none is passed over in silence.
-        self._set_aside_unreadable()
+        num_foreign = self._set_aside_unreadable()
         candidates = self.checkpoints()
         for checkpoint in sorted(candidates, key=lambda candidate: candidate.rank, reverse=True):
             try:
@@ -189,6 +192,8 @@ class CheckpointStore:
             self._resumed_from = checkpoint.path
             self._rotate()
             return checkpoint, contents
+        if len(steps) > num_foreign:
+            self._warn(f"no checkpoint is left to continue from: all {max(steps)} steps are done again from zero")
         return None
 
     def save(self, contents: Iterable[tuple[str, bytes]], facts: TrainingFacts) -> Checkpoint:
@@ -243,15 +248,19 @@ class CheckpointStore:
     def _is_own(self, checkpoint: Checkpoint) -> bool:
         return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) == self._owner
 
-    def _set_aside_unreadable(self) -> None:
+    def _set_aside_unreadable(self) -> int:
+        """Return how many belong to other runs; they are left alone."""
+        num_foreign = 0
         for path in self._folders(_NAME):
             try:
                 if not self._is_own(_open(path)):
+                    num_foreign += 1
                     self._warn(f"{path} belongs to a run with other settings or other data; it is left alone")
             except NewerFormat:
                 raise
             except IntegrityError as problem:
                 self._set_aside(path, problem)
+        return num_foreign
 
     def _set_aside(self, path: Path, problem: IntegrityError) -> None:
         aside = files.set_aside(path)
@@ -310,6 +319,7 @@ def _open(path: Path) -> Checkpoint:
     try:
         document = load_sealed(path / METADATA_NAME)
     except OSError as error:
+        require_lost(error)
         raise IntegrityError(f"{path / METADATA_NAME} cannot be read: {error.strerror}") from error
     document = SCHEMA.migrate(document, name=str(path))
     try:

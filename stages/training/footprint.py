@@ -7,9 +7,8 @@ from stages.training.config import OptimizerConfig, TrainingConfig
 from stages.training.learner import Learner
 from stages.training.session import Session
 
-_BYTES_BESIDE_TENSORS = (
-    1 << 16
-)  # of a checkpoint: generators (15 KiB), JSON, file headers; 22 KiB for the smallest model
+# Of a checkpoint: generators (15 KiB), JSON and file headers, together 22 KiB for the smallest model.
+_BYTES_BESIDE_TENSORS = 1 << 16
 
 
 def require_room(session: Session) -> None:
