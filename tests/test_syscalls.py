@@ -155,3 +155,22 @@ def test_a_training_survives_any_failing_system_call(server: Server, tmp_path: P
     """So does a real training, whose checkpoints are many files: its weights are the same bytes."""
     runs = Runs(server, ("run", "--set", "training.epochs=1"), "tiny_pipeline:SMALL", num_stages=3)
     print(_try_points(runs, tmp_path, num_of_each=1))  # noqa: T201
+
+
+@pytest.mark.parametrize(("error", "code"), [("EMFILE", 6), ("EACCES", 6), ("ESTALE", 4)])
+def test_a_checkpoint_that_cannot_be_had_now_is_kept(server: Server, tmp_path: Path, error: str, code: int) -> None:
+    """Continuing ends with its own code, and no checkpoint is set aside; the same command then goes on from it."""
+    runs = Runs(server, ("run", "--set", "training.epochs=1"), "tiny_pipeline:SMALL", num_stages=3)
+    workspace = tmp_path / "workspace"
+    assert runs.run(workspace)[0] == 0
+    expected, checkpoints = left_by(workspace), sorted(workspace.glob("checkpoints/training/*/checkpoint-*"))
+    for path in (*workspace.glob("checkpoints/training/*.json"), *workspace.glob("results/*/model.safetensors")):
+        path.unlink()
+    paths = [word for path in checkpoints for word in ("-P", str(path / "model.safetensors"))]
+    ended, output, lines = runs.traced(workspace, *paths, "-e", f"inject=openat:error={error}")
+    assert any("INJECTED" in line for line in lines)
+    assert ended == code, output
+    assert "\nhint: " in output
+    assert sorted(workspace.glob("checkpoints/training/*/checkpoint-*")) == checkpoints
+    assert runs.run(workspace)[0] == 0
+    assert left_by(workspace) == expected
