@@ -30,8 +30,8 @@ Work = Callable[[], Answer]
 app = typer.Typer(
     help="Cached stages, and training that resumes at the exact sample. Kill it, run it again: nothing is redone.",
     epilog="Exit codes: 0 done, 1 a stage failed, 2 usage or settings, 3 targets missed (--require-targets), "
-    "4 damaged files (or another environment, --strict-env), 5 another run works here, 6 out of disk or memory, "
-    "75 stopped by SIGTERM, 130 by Ctrl+C.",
+    "4 damaged or newer files (or another environment, --strict-env), 5 another run works here, 6 out of disk or "
+    "memory, 75 stopped by SIGTERM, 101 a bug, 130 stopped by Ctrl+C.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
