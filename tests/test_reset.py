@@ -1,0 +1,70 @@
+"""What a reset takes away, and what it leaves."""
+
+from __future__ import annotations
+
+import pytest
+import toy_stages
+from toy_stages import ALL_SKIPPED, Toy, decisions
+
+from pipeline import files
+from pipeline.decide import Action, Reason
+from pipeline.errors import Interrupted
+
+toy = toy_stages.toy
+
+
+def test_reset_takes_one_stage_with_its_record(toy: Toy) -> None:
+    """A reset names what goes with its size; after it that stage runs again and the others stay skipped."""
+    toy.run()
+    pipeline = toy.configure()
+    removals = pipeline.removals(["numbers"], only_this_run=False)
+    assert sum(removal.num_files for removal in removals) == 4  # three numbers and the record
+    pipeline.reset(removals)
+    assert decisions(toy.run()) == ALL_SKIPPED | {"numbers": (Action.RUN, Reason.NEVER_RAN)}
+
+
+def test_reset_of_one_config_leaves_the_others(toy: Toy) -> None:
+    """A reset of the run that the settings name leaves the runs of other settings."""
+    toy.run()
+    toy.run(left=2)
+    pipeline = toy.configure(left=2)
+    pipeline.reset(pipeline.removals(["left"], only_this_run=True))
+    assert decisions(toy.run()) == ALL_SKIPPED
+    assert decisions(toy.run(left=2))["left"][0] is Action.RUN
+
+
+def test_reset_of_one_config_leaves_files_that_another_vouches_for(toy: Toy) -> None:
+    """Artifacts that two configs share stay with the one that is left."""
+    record = toy.run()["left"].record
+    toy.workspace.records.save(record.model_copy(update={"config_hash": "f" * 32}))
+    pipeline = toy.configure()
+    removals = pipeline.removals(["left"], only_this_run=True)
+    assert [removal.path.suffix for removal in removals] == [".json"]
+    assert removals[0].path.parent == toy.workspace.checkpoints / "left"
+    pipeline.reset(removals)
+    assert toy.file("left.json").exists()
+
+
+def test_half_done_work_is_what_has_no_record(toy: Toy) -> None:
+    """A finished stage is not half-done; one that was stopped is, and its work can be discarded."""
+    pipeline = toy.configure()
+    toy.numbers.stops_after = 2
+    with pytest.raises(Interrupted):
+        pipeline.run()
+    assert toy.configure().half_done() == {"numbers": "2 of 3 numbers"}
+    toy.configure().discard_partial_work("numbers")
+    assert toy.configure().half_done() == {}
+    toy.run()
+    assert toy.configure().half_done() == {}
+
+
+def test_reset_of_all_leaves_nothing(toy: Toy) -> None:
+    """After a reset of all stages no file of theirs is left, results of earlier runs included."""
+    toy.run()
+    toy.run(left=2)
+    files.write_bytes(toy.workspace.results / "toy_results_1.json", b"{}")
+    pipeline = toy.configure()
+    removals = pipeline.removals([stage.name for stage in pipeline.stages], only_this_run=False)
+    pipeline.reset(removals)
+    left = [path for path in toy.workspace.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert left == []
