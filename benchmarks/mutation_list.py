@@ -506,4 +506,32 @@ MUTATIONS = (
         "status.st_mtime_ns, status.st_ino)",
         "test_reader.py::test_a_chunk_is_looked_at_again_when_it_changes",
     ),
+    Mutation(
+        "telling what is lost from what is not to be had now",
+        "pipeline/reading.py",
+        "    if error.errno not in LOST:\n",
+        "    if False:\n",
+        "test_checkpoints.py::test_file_that_cannot_be_had_now_is_not_taken_for_damaged",
+    ),
+    Mutation(
+        "reading only regular files",
+        "pipeline/reading.py",
+        "    if not stat.S_ISREG(os.fstat(descriptor).st_mode):\n",
+        "    if False:\n",
+        "test_profiles.py::test_a_file_that_cannot_be_read_is_refused",
+    ),
+    Mutation(
+        "comparing what is on disk with what was to be written",
+        _EXECUTION,
+        '        if output.xxh3 not in ("", digest):\n',
+        "        if False:\n",
+        "test_execution.py::test_disk_that_stores_other_bytes_gets_no_record",
+    ),
+    Mutation(
+        "not beginning a moved workspace anew",
+        "pipeline/orchestrator.py",
+        "            lock.require_held()  # or a workspace that was moved away would be begun anew where it was\n",
+        "",
+        "test_execution.py::test_workspace_that_was_moved_is_not_begun_anew",
+    ),
 )
