@@ -162,11 +162,15 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
         raise IntegrityError(f"{path} holds {size} bytes after {len(view)} were written", hint="check the disk")
 
 
+def leads_through_link(folder: Path) -> bool:
+    """Return whether a link is on the way to `folder`, which need not be there."""
+    return os.path.realpath(folder) != os.path.abspath(folder)  # noqa: PTH100 - Path.absolute keeps `..`
+
+
 def _refuse_links(folder: Path) -> None:
-    real = os.path.realpath(folder)
-    if real != os.path.abspath(folder):  # noqa: PTH100 - Path.absolute keeps `..`
+    if leads_through_link(folder):
         raise IntegrityError(
-            f"{folder} leads through a link to {real}; nothing is written through links",
+            f"{folder} leads through a link to {folder.resolve()}; nothing is written through links",
             hint="remove the link; only checkpoints, datasets, results and logs themselves may be links",
         )
 

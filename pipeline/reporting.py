@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.events import Event, Kind
+from pipeline.files import leads_through_link
 from pipeline.secrets import hide_text
 from pipeline.tables import column_widths, duration, table
 
@@ -176,7 +177,7 @@ class AppendedFile:
 
     def _open(self) -> BinaryIO:
         folder = self._path.parent
-        if os.path.realpath(folder) != os.path.abspath(folder):  # noqa: PTH100 - Path.absolute keeps `..`
+        if leads_through_link(folder):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         # For reading too, as a named pipe without a reader would otherwise stop the run for ever.

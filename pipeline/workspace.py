@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.errors import IntegrityError
@@ -31,26 +32,28 @@ class Workspace:
     @property
     def checkpoints(self) -> Path:
         """Stage records, and the training state to continue from."""
-        return self._folder("checkpoints")
+        return self._folders["checkpoints"]
 
     @property
     def datasets(self) -> Path:
         """Generated data sets."""
-        return self._folder("datasets")
+        return self._folders["datasets"]
 
     @property
     def results(self) -> Path:
         """What a run is for: weights, metrics, predictions, reports."""
-        return self._folder("results")
+        return self._folders["results"]
 
     @property
     def logs(self) -> Path:
         """Logs and events."""
-        return self._folder("logs")
+        return self._folders["logs"]
 
-    def _folder(self, name: str) -> Path:
-        # These four may be links to where there is room; they are resolved here, and no link is followed below them.
-        return (self.root / name).resolve()
+    @cached_property
+    def _folders(self) -> Mapping[str, Path]:
+        # These four may be links to where there is room, and no link is followed below them. Resolved once: a data set
+        # has thousands of files to ask about.
+        return {name: (self.root / name).resolve() for name in _FOLDERS}
 
     @property
     def records(self) -> RecordStore:
@@ -59,9 +62,9 @@ class Workspace:
 
     def relative(self, path: Path) -> str:
         """Return `path`, which lies in the workspace, as it is written in records: relative, with slashes."""
-        for name in _FOLDERS:
-            if path.is_relative_to(self._folder(name)):
-                return (Path(name) / path.relative_to(self._folder(name))).as_posix()
+        for name, folder in self._folders.items():
+            if path.is_relative_to(folder):
+                return (Path(name) / path.relative_to(folder)).as_posix()
         return path.relative_to(self.root).as_posix()
 
     def absolute(self, relative: str) -> Path:
@@ -76,13 +79,13 @@ class Workspace:
         )
         if Path(relative).is_absolute() or first == ".." or "\0" in relative or is_too_long:
             raise _leads_out(relative, self.root)
-        return (self._folder(first) if first in _FOLDERS else self.root / first).joinpath(*rest)
+        return self._folders.get(first, self.root / first).joinpath(*rest)
 
     def resolve(self, relative: str) -> Path:
         """Return the file that a record names; raises IntegrityError when it, or what it links to, lies outside."""
         path = self.absolute(relative)
-        inside = [self.root, *(self._folder(name) for name in _FOLDERS)]
-        if not any(path.resolve().is_relative_to(folder) for folder in inside):
+        real = path.resolve()
+        if not any(real.is_relative_to(folder) for folder in (self.root, *self._folders.values())):
             raise _leads_out(relative, self.root)
         return path
 

@@ -112,6 +112,17 @@ def serving(output: Path) -> Iterator[Server]:
         process.communicate()
 
 
+def left_by(workspace: Path) -> dict[str, bytes]:
+    """Return what a run leaves for its user, by name."""
+    paths = [*workspace.glob("datasets/**/*"), *workspace.glob("results/*/*")]
+    return {str(path.relative_to(workspace)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def temporaries(workspace: Path) -> list[Path]:
+    """Return what killed writers have left in a workspace."""
+    return [path for path in workspace.rglob("*") if path.name.startswith(".tmp-")]
+
+
 def _serve() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import toy_command_line
-from forks import Server, serving
+from forks import Server, left_by, serving, temporaries
 from resume import run_interrupted, run_to_the_end
 from tiny_task import tiny_config
 from toy_command_line import Call, actions
@@ -38,7 +38,7 @@ def trained(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     workspace = tmp_path_factory.mktemp("trained")
     code, output = server.run([*TRAINING, "--workspace", str(workspace)], pipeline=SMALL)
     assert code == 0, output
-    return _left_by(workspace)
+    return left_by(workspace)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +47,7 @@ def added_up(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     workspace = tmp_path_factory.mktemp("added_up")
     code, output = server.run([*RUN, "--workspace", str(workspace)], pipeline=TOY)
     assert code == 0, output
-    return _left_by(workspace)
-
-
-def _left_by(workspace: Path) -> dict[str, bytes]:
-    """Return what a run leaves for its user, by name."""
-    paths = [*workspace.glob("datasets/**/*"), *workspace.glob("results/*/*")]
-    return {str(path.relative_to(workspace)): path.read_bytes() for path in paths if path.is_file()}
-
-
-def _temporaries(workspace: Path) -> list[Path]:
-    return [path for path in workspace.rglob("*") if path.name.startswith(".tmp-")]
+    return left_by(workspace)
 
 
 def _require_recovery(server: Server, words: list[str], pipeline: str, expected: dict[str, bytes]) -> None:
@@ -65,8 +55,8 @@ def _require_recovery(server: Server, words: list[str], pipeline: str, expected:
     workspace = Path(words[-1])
     code, output = server.run(words, pipeline=pipeline)
     assert code == 0, output
-    assert _left_by(workspace) == expected
-    assert _temporaries(workspace) == []
+    assert left_by(workspace) == expected
+    assert temporaries(workspace) == []
     code, output = server.run(words, pipeline=pipeline)
     assert (code, output.count("  SKIP  "), output.count("  RUN  ")) == (0, 4 if pipeline == TOY else 3, 0)
     assert server.run(["validate", "--deep", *words[1:]], pipeline=pipeline)[0] == 0
@@ -100,7 +90,7 @@ def test_a_full_disk_keeps_what_was_finished(server: Server, added_up: dict[str,
         assert code == 6, output
         assert re.search(r"error: .* \d+ bytes were to be written, \d+ bytes are free", output)
         assert "hint: free some space" in output
-        assert _temporaries(workspace) == []
+        assert temporaries(workspace) == []
         assert 0 < len(list(workspace.glob("datasets/*/*.json"))) < 40
         _mount("-o", "remount,size=8m", str(workspace))
         _require_recovery(server, words, TOY, added_up)
@@ -119,7 +109,7 @@ def test_a_disk_that_fills_up_stops_a_training(server: Server, trained: dict[str
         code, output = fork.end()
         assert code == 6, output
         assert "hint: free some space" in output
-        assert _temporaries(workspace) == []
+        assert temporaries(workspace) == []
         (workspace / "checkpoints" / "filler").unlink()
         assert "continues from" in server.run(["status", *words[1:]], pipeline=SMALL)[1]
         _require_recovery(server, words, SMALL, trained)
@@ -134,7 +124,7 @@ def test_a_full_disk_for_logs_is_told_once(server: Server, trained: dict[str, by
         assert code == 0, output
         told = re.findall(r"warning: (\S+) cannot be written \(No space left on device\)", output)
         assert sorted(Path(path).name for path in told) == ["events.jsonl", "samples.jsonl", "small_training.log"]
-        assert _left_by(workspace) == trained
+        assert left_by(workspace) == trained
 
 
 @pytest.mark.parametrize("part", [".", "checkpoints", "datasets", "results"])
@@ -185,7 +175,7 @@ def test_too_little_memory_is_told_with_the_batch(server: Server, tmp_path: Path
     assert code == 6, output
     assert "memory" in output
     assert "--batch-size" in output
-    _require_recovery(server, [*words, str(workspace)], SMALL, _left_by(tmp_path / "undisturbed"))
+    _require_recovery(server, [*words, str(workspace)], SMALL, left_by(tmp_path / "undisturbed"))
 
 
 @pytest.fixture

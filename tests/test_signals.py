@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from forks import Fork, Server, serving
+from forks import Fork, Server, left_by, serving
 from resume import StepReporter, run_to_the_end
 from tiny_task import tiny_config, tiny_stage
 
@@ -48,13 +48,7 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dic
     workspace = tmp_path_factory.mktemp("undisturbed")
     code, output = server.run([*RUN, "--workspace", str(workspace)], pipeline=SMALL)
     assert code == 0, output
-    return _left_by(workspace)
-
-
-def _left_by(workspace: Path) -> dict[str, bytes]:
-    """Return data set, weights and predictions, by name; what tells times is left out."""
-    paths = [*workspace.glob("datasets/**/*"), *workspace.glob("results/*/*")]
-    found = {str(path.relative_to(workspace)): path.read_bytes() for path in paths if path.is_file()}
+    found = left_by(workspace)
     assert any(name.endswith("model.safetensors") for name in found)
     return found
 
@@ -106,7 +100,7 @@ def test_a_run_that_is_stopped_everywhere_ends_as_one_that_never_was(
         assert fork.orphans() == []
     code, output = server.run(words, pipeline=SMALL)
     assert code == 0, output
-    assert _left_by(tmp_path / "stopped") == undisturbed
+    assert left_by(tmp_path / "stopped") == undisturbed
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp-")]
     code, output = server.run(words, pipeline=SMALL)
     assert (code, output.count("  SKIP  ")) == (0, 3)

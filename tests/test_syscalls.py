@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from forks import Server, serving
+from forks import Server, left_by, serving, temporaries
 
 _SEED = 20261121
 _POINTS = os.environ.get("CRASH_POINTS", "")  # "all": every one, not a sample
@@ -97,15 +97,9 @@ class Runs:
         code, output = self.run(workspace)
         assert code == 0, f"{point}: the next run ended with {code}\n{output}"
         assert left_by(workspace) == expected, point
-        assert not [path for path in workspace.rglob("*") if path.name.startswith(".tmp-")], point
+        assert not temporaries(workspace), point
         code, output = self.run(workspace)
         assert (code, output.count("  SKIP  ")) == (0, self.num_stages), f"{point}: {output}"
-
-
-def left_by(workspace: Path) -> dict[str, bytes]:
-    """Return what a run leaves for its user, by name."""
-    paths = [*workspace.glob("datasets/**/*"), *workspace.glob("results/*/*")]
-    return {str(path.relative_to(workspace)): path.read_bytes() for path in paths if path.is_file()}
 
 
 @pytest.fixture(scope="module", autouse=True)

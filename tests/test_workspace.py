@@ -14,7 +14,7 @@ def test_a_folder_of_the_workspace_may_be_a_link(workspace: Workspace, tmp_path:
     """Data sets may lie on a larger disk; a link below them still may not lead elsewhere."""
     workspace.root.mkdir()
     (tmp_path / "large_disk").mkdir()
-    workspace.datasets.symlink_to(tmp_path / "large_disk")
+    (workspace.root / "datasets").symlink_to(tmp_path / "large_disk")
     assert workspace.resolve("datasets/x") == workspace.datasets / "x"
     (workspace.datasets / "link").symlink_to(tmp_path)
     with pytest.raises(IntegrityError, match="leads out"):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.memory import telling_of_memory
 from pipeline.stage import Output, StageContext, StageResult
 from stages.evaluation.config import EvaluationConfig
 from stages.evaluation.targets import judge
@@ -48,7 +49,6 @@ class EvaluationStage:
             IntegrityError: the held-out scenes or the weights are not what was recorded.
             ResourceExhausted: out of memory.
         """
-        from pipeline.memory import telling_of_memory
         from stages.determinism import numerics  # torch
         from stages.evaluation.detector import load_detector
         from stages.evaluation.measure import measure
