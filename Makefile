@@ -8,7 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo $$python; break; fi; done)
 
-.PHONY: run test lint format bench crash soak mutations clean
+PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
+
+.PHONY: run test lint format bench bench-setup crash soak mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -27,6 +29,13 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)  ## whole-process times beside their yardsticks
 	$(BIN)/python benchmarks/startup.py
+
+bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each into an environment of its own
+
+.bench/%/.installed: benchmarks/peers/%.txt | $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$*
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .bench/$*/bin/python --requirement $<
+	@touch $@
 
 crash: $(INSTALLED)  ## every fault point and every crash state, exhaustively (minutes)
 	$(BIN)/python benchmarks/crash.py $(ARGS)
