@@ -25,6 +25,7 @@ from pipeline.workspace import Workspace
 from stages.chunks.chunk import prove_chunk
 from stages.chunks.damage import Damage
 from stages.chunks.damage import find_damage as find_chunk_damage
+from stages.chunks.listed import load_chunks
 from stages.chunks.manifest import chunk_path, load_manifest
 from stages.chunks.reader import ChunkReader
 from stages.data_generation.config import DataGenerationConfig
@@ -251,7 +252,8 @@ def _samples(manifest_path: Path, split: str, *, lost: list[int]) -> dict[int, b
     def on_damage(damage: Damage) -> None:
         lost.extend(damage.sample_ids)
 
-    reader = ChunkReader(manifest_path, split=split, batch_size=2, seed=0, is_shuffled=False, on_damage=on_damage)
+    chunks = load_chunks(manifest_path, split=split)
+    reader = ChunkReader(chunks, batch_size=2, seed=0, is_shuffled=False, on_damage=on_damage)
     return {
         int(sample_id): b"".join(np.ascontiguousarray(batch.arrays[name][row]).tobytes() for name in batch.arrays)
         for batch in reader

@@ -14,9 +14,10 @@ from chunk_sets import chunk_entry, flip_byte, write_chunk_set
 from conformance import assert_resumes_everywhere
 
 from pipeline.errors import IntegrityError
-from stages.chunks.manifest import ChunkPlan, Manifest, save_manifest
+from stages.chunks.listed import load_chunks
+from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, save_manifest
 from stages.chunks.order import EpochOrder
-from stages.chunks.reader import Batch, ChunkReader, Damage, Position, Segment
+from stages.chunks.reader import Batch, ChunkReader, Chunks, Damage, Position, Segment
 from stages.chunks.writer import write_chunk
 
 _COUNTS = (5, 3, 1, 6)
@@ -42,8 +43,7 @@ def _reader(
     on_damage: Callable[[Damage], None] = _raise,
 ) -> ChunkReader:
     return ChunkReader(
-        manifest_path,
-        split=split,
+        load_chunks(manifest_path, split=split),
         batch_size=batch_size,
         seed=11,
         is_shuffled=is_shuffled,
@@ -97,7 +97,8 @@ def test_the_proof_finds_a_reader_that_forgets_its_offset(manifest_path: Path) -
     """The conformance helper itself can fail."""
     with pytest.raises(AssertionError, match=r"differs|shows"):
         assert_resumes_everywhere(
-            lambda: _Forgetful(manifest_path, split="train", batch_size=4, seed=0, on_damage=_raise), [Position(0)]
+            lambda: _Forgetful(load_chunks(manifest_path, split="train"), batch_size=4, seed=0, on_damage=_raise),
+            [Position(0)],
         )
 
 
@@ -142,6 +143,34 @@ def test_segments_say_what_a_batch_covers(manifest_path: Path) -> None:
         last = batch.segments[-1]
         assert batch.position == Position(0, last.chunk_id, last.offset + last.span)
     assert tuple(offsets.values()) == _COUNTS
+
+
+class _Counted:
+    """Chunks that note which of them were asked for."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self.counts = chunks.counts
+        self.sample_ids = chunks.sample_ids
+        self.path = chunks.path
+        self.asked: list[int] = []
+
+    def entry(self, chunk_id: int) -> ChunkEntry:
+        self.asked.append(chunk_id)
+        return self._chunks.entry(chunk_id)
+
+
+def test_a_chunk_is_asked_for_when_its_first_sample_is_due(manifest_path: Path) -> None:
+    """Chunks that are still to be written are waited for one after the other, and the position needs none of them."""
+    chunks = _Counted(load_chunks(manifest_path, split="train"))
+    reader = ChunkReader(chunks, batch_size=4, seed=11, on_damage=_raise)
+    reader.reset(Position(0, 3, 1))
+    reader.reset(Position(0))
+    asked = [list(chunks.asked)]
+    for _ in reader:
+        reader.require_unaltered()
+        asked.append(list(chunks.asked))
+    assert asked == [[], [0], [0, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def test_the_first_epoch_begins_at_the_first_chunk(manifest_path: Path) -> None:

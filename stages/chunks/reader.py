@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,12 +13,32 @@ from pipeline.errors import IntegrityError
 from stages.chunks.buffers import BufferPool
 from stages.chunks.chunk import Array, map_chunk
 from stages.chunks.damage import Damage, find_damage
-from stages.chunks.manifest import ChunkEntry, chunk_path, load_manifest
+from stages.chunks.manifest import ChunkEntry
 from stages.chunks.order import EpochOrder, Indices
 
 _INODE = 2  # its place in an identity
 
-__all__ = ["Batch", "ChunkReader", "Damage", "Position", "Segment"]
+__all__ = ["Batch", "ChunkReader", "Chunks", "Damage", "Position", "Segment"]
+
+
+class Chunks(Protocol):
+    """The chunks of one split, numbered from 0; they need not all be written when their reading begins."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """The number of samples of each chunk, known before the chunks are there."""
+
+    def sample_ids(self, chunk_id: int) -> range:
+        """Return the ids of its samples, known before it is there."""
+
+    def entry(self, chunk_id: int) -> ChunkEntry:
+        """Return what its file must look like; called when the chunk is opened, and waits until it is written."""
+
+    def path(self, chunk_id: int) -> Path:
+        """Return where its file lies; called after `entry`."""
+
+    def __str__(self) -> str:
+        """Name the data set in a message."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +91,22 @@ class ChunkReader:
     Start and continuation are one path. At the end of an epoch: `reset(Position(epoch + 1))`.
 
     Args:
+        chunks: the split that is read.
         skipped: ids of samples to leave out: those that were lost earlier in the same run.
         on_damage: called when a damaged chunk is first opened (and when it changes later); may raise to stop.
     """
 
     def __init__(
         self,
-        manifest_path: Path,
+        chunks: Chunks,
         *,
-        split: str,
         batch_size: int,
         seed: int,
         is_shuffled: bool = True,
         skipped: Iterable[int] = (),
         on_damage: Callable[[Damage], None],
     ) -> None:
-        self._manifest_path = manifest_path
-        self._entries = load_manifest(manifest_path).split(split)
+        self._chunks = chunks
         self._batch_size = batch_size
         self._seed = seed
         self._is_shuffled = is_shuffled
@@ -99,12 +119,11 @@ class ChunkReader:
 
     def reset(self, position: Position) -> None:
         """Make the sample at `position` the next one; raises IntegrityError where the data have no such place."""
-        counts = [entry.count for entry in self._entries]
-        chunk_id = position.chunk_id
-        limit = 0 if chunk_id == -1 else dict(enumerate(counts)).get(chunk_id, -1)
+        counts, chunk_id = self._chunks.counts, position.chunk_id
+        limit = 0 if chunk_id == -1 else counts[chunk_id] if 0 <= chunk_id < len(counts) else -1
         if not 0 <= position.offset <= limit:
             raise IntegrityError(
-                f"{self._manifest_path} has no position {position.offset} in chunk {chunk_id}",
+                f"{self._chunks} has no position {position.offset} in chunk {chunk_id}",
                 hint="the position belongs to another data set; start this training from zero",
             )
         self._order = EpochOrder(counts=counts, seed=self._seed, epoch=position.epoch, is_shuffled=self._is_shuffled)
@@ -123,12 +142,12 @@ class ChunkReader:
         anything is kept that was computed from the batches.
         """
         for chunk_id in sorted(self._read):
-            path, known = chunk_path(self._manifest_path, self._entries[chunk_id]), self._verified.get(chunk_id)
+            path, known = self._chunks.path(chunk_id), self._verified.get(chunk_id)
             found = _identity(path)
             # Another file in its place, or none, is no matter here: what was mapped is the old one.
             if found == known or found is None or known is None or found[_INODE] != known[_INODE]:
                 continue
-            damage = find_damage(path, self._entries[chunk_id])
+            damage = find_damage(path, self._chunks.entry(chunk_id))
             if damage is not None and not self._skipped.issuperset(damage.sample_ids):
                 raise IntegrityError(
                     f"{path} was altered while it was read: {damage.problem}",
@@ -157,7 +176,7 @@ class ChunkReader:
                 break
         if num_missing == self._batch_size:
             raise StopIteration
-        sample_ids = np.concatenate([rows + self._entries[chunk_id].first_sample_id for chunk_id, _, rows in parts])
+        sample_ids = np.concatenate([rows + self._chunks.sample_ids(chunk_id).start for chunk_id, _, rows in parts])
         arrays = self._buffers.gather([(chunk.arrays, rows) for _, chunk, rows in parts if len(rows)])
         last = segments[-1]
         self._position = replace(self._position, chunk_id=last.chunk_id, offset=last.offset + last.span)
@@ -165,26 +184,28 @@ class ChunkReader:
 
     def _ahead(self) -> Iterator[tuple[int, int]]:
         """Yield the chunks from the position on, each with the offset from which it is still to be read."""
-        if not self._entries:
+        if not self._chunks.counts:
             return
         place = self._places[self._position.chunk_id]
-        if self._position.offset < self._entries[self._position.chunk_id].count:
+        if self._position.offset < self._chunks.counts[self._position.chunk_id]:
             yield self._position.chunk_id, self._position.offset
         yield from ((int(chunk_id), 0) for chunk_id in self._order.chunks[place + 1 :])
 
     def _open(self, chunk_id: int) -> _OpenChunk:
         if self._current is None or self._current[0] != chunk_id:
-            arrays = self._arrays(self._entries[chunk_id])
+            arrays = self._arrays(self._chunks.entry(chunk_id))
             self._read.add(chunk_id)
             rows = self._order.samples(chunk_id)
-            first = self._entries[chunk_id].first_sample_id
-            lost = self._skipped.intersection(self._entries[chunk_id].sample_ids)
-            is_lost = np.isin(rows, [sample_id - first for sample_id in lost]) if lost else np.zeros(len(rows), bool)
+            ids = self._chunks.sample_ids(chunk_id)
+            lost = self._skipped.intersection(ids)
+            is_lost = (
+                np.isin(rows, [sample_id - ids.start for sample_id in lost]) if lost else np.zeros(len(rows), bool)
+            )
             self._current = (chunk_id, _OpenChunk(arrays, rows, np.flatnonzero(~is_lost)))
         return self._current[1]
 
     def _arrays(self, entry: ChunkEntry) -> dict[str, Array]:
-        path = chunk_path(self._manifest_path, entry)
+        path = self._chunks.path(entry.chunk_id)
         identity = _identity(path)
         if self._verified.get(entry.chunk_id, ()) != identity:
             self._verified[entry.chunk_id] = identity

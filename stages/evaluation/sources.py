@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import IntegrityError
+from stages.chunks.listed import ListedChunks
 from stages.chunks.manifest import load_manifest
 from stages.chunks.reader import ChunkReader, Damage
 from stages.coco import CocoImage, Truth, truth_of
@@ -56,23 +57,22 @@ class DataSet(Protocol):
 
 
 class HeldOutScenes:
-    """The `test` split of the generated data."""
+    """The `test` split of the generated data; `meta` is what its manifest says of the samples."""
 
     name = SYNTHETIC
     skipped: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, manifest_path: Path) -> None:
         manifest = load_manifest(manifest_path)
-        classes = tuple(manifest.meta["classes"])
+        self.meta = manifest.meta
+        classes = tuple(self.meta["classes"])
         self.vocabulary = bring_together(classes, classes)
-        self.num_images = sum(entry.count for entry in manifest.split("test"))
-        self._manifest_path = manifest_path
+        self._chunks = ListedChunks(manifest, path=manifest_path, split="test")
+        self.num_images = sum(self._chunks.counts)
 
     def batches(self, batch_size: int) -> Iterator[LabelledBatch]:
         """Yield the scenes by their ids; raises IntegrityError on the first damaged chunk."""
-        reader = ChunkReader(
-            self._manifest_path, split="test", batch_size=batch_size, seed=0, is_shuffled=False, on_damage=_give_up
-        )
+        reader = ChunkReader(self._chunks, batch_size=batch_size, seed=0, is_shuffled=False, on_damage=_give_up)
         for batch in reader:
             height, width = batch.arrays["image"].shape[2:]
             ids = batch.sample_ids.tolist()
@@ -154,15 +154,15 @@ def open_data_sets(manifest_path: Path, real_data: Sequence[RealData]) -> list[D
         UsageError: a real data set is missing or cannot be read.
         IntegrityError: the manifest is not what was written.
     """
-    meta = load_manifest(manifest_path).meta
+    scenes = HeldOutScenes(manifest_path)
     real = [
         RealImages(
             open_folder(one),
             name=one.name,
-            detected=meta["classes"],
-            side=meta["image_size"],
-            channels=meta["channels"],
+            detected=scenes.meta["classes"],
+            side=scenes.meta["image_size"],
+            channels=scenes.meta["channels"],
         )
         for one in real_data
     ]
-    return [HeldOutScenes(manifest_path), *real]
+    return [scenes, *real]

@@ -13,8 +13,9 @@ import torch
 
 from pipeline.errors import IntegrityError, UsageError
 from pipeline.stage import StageContext
-from stages.chunks.manifest import ChunkEntry, Manifest, load_manifest
-from stages.chunks.reader import ChunkReader
+from stages.chunks.listed import ListedChunks
+from stages.chunks.manifest import load_manifest
+from stages.chunks.reader import ChunkReader, Chunks
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.config import TrainingConfig
@@ -45,7 +46,7 @@ class Session:
 
     context: StageContext
     config: TrainingConfig
-    train_chunks: tuple[ChunkEntry, ...]
+    train_chunks: Chunks
     learner: Learner
     rng: RngState
     tracker: TrainingProgressTracker
@@ -107,8 +108,14 @@ def _build(
     precision: str,
 ) -> Session:
     """Return a training that is at its start; nothing but the seed decides its first weights."""
-    manifest = _load_manifest(manifest_path)
-    total_steps = config.epochs * -(-_num_samples(manifest, "train") // config.batch_size)
+    manifest = load_manifest(manifest_path)
+    chunks: dict[str, Chunks] = {
+        split: ListedChunks(manifest, path=manifest_path, split=split) for split in ("train", "validation")
+    }
+    counts = chunks["train"].counts
+    if not counts:
+        raise UsageError(f"{manifest_path} has no chunks of the split 'train'", hint="nothing can be trained on it")
+    total_steps = config.epochs * -(-sum(counts) // config.batch_size)
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
     rng.seed(config.seed)
@@ -119,8 +126,8 @@ def _build(
     window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
     micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
-    skipped = {split: _skipped(context, config, manifest, split) for split in ("train", "validation")}
-    validation_reader = partial(_reader, config, manifest_path, "validation", skipped["validation"])
+    skipped = {split: _skipped(context, config, chunks[split]) for split in chunks}
+    validation_reader = partial(_reader, config, chunks["validation"], skipped["validation"], is_shuffled=False)
     validator = Validator(learner.task, validation_reader, learner.batches, metric=config.validation.metric)
     environment = describe_environment(device, precision=precision)
     environments = Environments()
@@ -139,7 +146,7 @@ def _build(
     return Session(
         context=context,
         config=config,
-        train_chunks=manifest.split("train"),
+        train_chunks=chunks["train"],
         learner=learner,
         rng=rng,
         tracker=tracker,
@@ -149,9 +156,9 @@ def _build(
         micro_batches=micro_batches,
         skipped=skipped,
         state=_state(config, learner, others),
-        feed=Feed(partial(_reader, config, manifest_path, "train", skipped["train"]), rng),
-        validator=validator if manifest.split("validation") else None,
-        mini_epochs=_mini_epochs(config, manifest),
+        feed=Feed(partial(_reader, config, chunks["train"], skipped["train"], is_shuffled=True), rng),
+        validator=validator if chunks["validation"].counts else None,
+        mini_epochs=MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks),
         store=store,
         telemetry=Telemetry(context, tracker, total_steps=total_steps),
         environment=environment,
@@ -196,17 +203,6 @@ def _require_same_environment(checkpoint: Checkpoint, device: torch.device) -> N
         )
 
 
-def _load_manifest(path: Path) -> Manifest:
-    manifest = load_manifest(path)
-    if not _num_samples(manifest, "train"):
-        raise UsageError(f"{path} has no chunks of the split 'train'", hint="nothing can be trained on it")
-    return manifest
-
-
-def _num_samples(manifest: Manifest, split: str) -> int:
-    return sum(entry.count for entry in manifest.split(split))
-
-
 def _precision(context: StageContext, config: TrainingConfig, device: torch.device, found: Checkpoint | None) -> str:
     """Return the precision of the run that is continued, else the one that the settings ask for."""
     # Kept from the checkpoint, even where this hardware would choose otherwise: half a run in another format has
@@ -218,27 +214,21 @@ def _precision(context: StageContext, config: TrainingConfig, device: torch.devi
     return precision
 
 
-def _skipped(context: StageContext, config: TrainingConfig, manifest: Manifest, split: str) -> SkippedSamples:
+def _skipped(context: StageContext, config: TrainingConfig, chunks: Chunks) -> SkippedSamples:
     return SkippedSamples(
-        num_samples=_num_samples(manifest, split),
+        num_samples=sum(chunks.counts),
         max_fraction=config.max_skipped_fraction,
         root=context.workspace.root,
         warn=context.warn,
     )
 
 
-def _mini_epochs(config: TrainingConfig, manifest: Manifest) -> MiniEpochs:
-    counts = [entry.count for entry in manifest.split("train")]
-    return MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks)
-
-
-def _reader(config: TrainingConfig, manifest_path: Path, split: str, skipped: SkippedSamples) -> ChunkReader:
+def _reader(config: TrainingConfig, chunks: Chunks, skipped: SkippedSamples, *, is_shuffled: bool) -> ChunkReader:
     return ChunkReader(
-        manifest_path,
-        split=split,
+        chunks,
         batch_size=config.batch_size,
         seed=config.seed,
-        is_shuffled=split == "train",
+        is_shuffled=is_shuffled,
         skipped=skipped.sample_ids,
         on_damage=skipped.on_damage,
     )
