@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.errors import IntegrityError
-from stages.chunks.buffers import BufferPool
+from stages.chunks.buffers import BufferPool, Part, Pool
 from stages.chunks.chunk import Array, map_chunk
 from stages.chunks.damage import Damage, find_damage
 from stages.chunks.manifest import ChunkEntry
@@ -65,13 +65,14 @@ class Batch:
     """Consecutive samples of an epoch's order.
 
     Attributes:
-        arrays: first axis: sample. Views of buffers that are used again: valid until the second `next` after.
+        arrays: first axis: sample. What the reader's pool makes of them: arrays of NumPy, or tensors on a device. They
+            may be views of buffers that are used again: valid until the second `next` after.
         sample_ids: int64 [B].
         position: of the sample after the batch.
     """
 
     epoch: int
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Any]
     sample_ids: Indices
     segments: tuple[Segment, ...]
     position: Position
@@ -94,6 +95,7 @@ class ChunkReader:
         chunks: the split that is read.
         skipped: ids of samples to leave out: those that were lost earlier in the same run.
         on_damage: called when a damaged chunk is first opened (and when it changes later); may raise to stop.
+        pool: where the samples of a batch are brought together; else in buffers of NumPy.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class ChunkReader:
         is_shuffled: bool = True,
         skipped: Iterable[int] = (),
         on_damage: Callable[[Damage], None],
+        pool: Pool | None = None,
     ) -> None:
         self._chunks = chunks
         self._batch_size = batch_size
@@ -114,7 +117,7 @@ class ChunkReader:
         self._on_damage = on_damage
         self._verified: dict[int, tuple[int, ...] | None] = {}
         self._read: set[int] = set()  # chunks that were opened, since they were last looked at
-        self._buffers = BufferPool(batch_size)
+        self._pool = pool or BufferPool(batch_size)
         self.reset(Position(epoch=0))
 
     def reset(self, position: Position) -> None:
@@ -177,7 +180,7 @@ class ChunkReader:
         if num_missing == self._batch_size:
             raise StopIteration
         sample_ids = np.concatenate([rows + self._chunks.sample_ids(chunk_id).start for chunk_id, _, rows in parts])
-        arrays = self._buffers.gather([(chunk.arrays, rows) for _, chunk, rows in parts if len(rows)])
+        arrays = self._pool.gather([Part(chunk_id, chunk.arrays, rows) for chunk_id, chunk, rows in parts if len(rows)])
         last = segments[-1]
         self._position = replace(self._position, chunk_id=last.chunk_id, offset=last.offset + last.span)
         return Batch(self._position.epoch, arrays, sample_ids, tuple(segments), self._position)

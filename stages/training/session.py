@@ -19,6 +19,7 @@ from stages.chunks.reader import ChunkReader, Chunks
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.config import TrainingConfig
+from stages.training.device import DeviceBatches
 from stages.training.environment import Environments, describe_environment, environment_changes
 from stages.training.feed import Feed
 from stages.training.guard import Guard
@@ -127,8 +128,11 @@ def _build(
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
     micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
     skipped = {split: _skipped(context, config, chunks[split]) for split in chunks}
-    validation_reader = partial(_reader, config, chunks["validation"], skipped["validation"], is_shuffled=False)
-    validator = Validator(learner.task, validation_reader, learner.batches, metric=config.validation.metric)
+    readers = {
+        split: partial(_reader, config, chunks[split], skipped[split], learner.batches, is_shuffled=split == "train")
+        for split in chunks
+    }
+    validator = Validator(learner.task, readers["validation"], learner.batches, metric=config.validation.metric)
     environment = describe_environment(device, precision=precision)
     environments = Environments()
     environments.begin(environment)
@@ -156,7 +160,7 @@ def _build(
         micro_batches=micro_batches,
         skipped=skipped,
         state=_state(config, learner, others),
-        feed=Feed(partial(_reader, config, chunks["train"], skipped["train"], is_shuffled=True), rng),
+        feed=Feed(readers["train"], rng),
         validator=validator if chunks["validation"].counts else None,
         mini_epochs=MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks),
         store=store,
@@ -223,7 +227,9 @@ def _skipped(context: StageContext, config: TrainingConfig, chunks: Chunks) -> S
     )
 
 
-def _reader(config: TrainingConfig, chunks: Chunks, skipped: SkippedSamples, *, is_shuffled: bool) -> ChunkReader:
+def _reader(
+    config: TrainingConfig, chunks: Chunks, skipped: SkippedSamples, batches: DeviceBatches, *, is_shuffled: bool
+) -> ChunkReader:
     return ChunkReader(
         chunks,
         batch_size=config.batch_size,
@@ -231,4 +237,5 @@ def _reader(config: TrainingConfig, chunks: Chunks, skipped: SkippedSamples, *, 
         is_shuffled=is_shuffled,
         skipped=skipped.sample_ids,
         on_damage=skipped.on_damage,
+        pool=batches.new_pool(config.batch_size),
     )
