@@ -66,8 +66,8 @@ def place(
 
 def _ious(a: Floats, b: Floats) -> Floats:
     """Return the intersections over unions of boxes given by their corners, [..., 4]."""
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    overlap = np.prod(np.maximum(sides, 0), axis=-1)
-    areas: Floats = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1)
-    ious: Floats = overlap / (areas - overlap)
+    sides = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    overlap = sides[..., 0] * sides[..., 1]
+    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b)]
+    ious: Floats = overlap / (areas[0] + areas[1] - overlap)
     return ious

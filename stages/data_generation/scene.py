@@ -31,6 +31,7 @@ class Strokes:
         sheet: the part of the image that surely holds its ink: left, top, right, bottom, [n, 4].
         points: x and y of its path on that sheet, [n, 2, NUM_POINTS].
         num_points: how many of these are wanted; those behind repeat the last.
+        is_closed: whether the path returns to its first point.
         styles: the style of each of its parts, [n, NUM_PARTS], places in the order of `StyleWeights`.
         spacing: distance of motifs, as a multiple of their size.
     """
@@ -40,6 +41,7 @@ class Strokes:
     sheet: Integers
     points: Floats
     num_points: Integers
+    is_closed: npt.NDArray[np.bool_]
     width: Floats
     motif: Floats
     spacing: Floats
@@ -80,6 +82,7 @@ def lay_out(config: DataGenerationConfig, *, first_sample_id: int, count: int) -
         sheet=sheet,
         points=points - sheet[:, :2, None],
         num_points=_num_distinct(points),
+        is_closed=np.array([kind.is_closed for kind in kinds])[label[found]],
         width=look.width[found],
         motif=look.motif[found],
         spacing=look.spacing[found],

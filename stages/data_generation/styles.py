@@ -1,79 +1,89 @@
-"""The styles of strokes: a path drawn as a plain line, as a row of small motifs, or as a fine zigzag."""
+"""The styles of strokes: a path drawn as a plain line, as a row of small motifs, or as a fine zigzag.
+
+Paths become marks (polygons and lines) for many shapes at once: shape by shape that took longer than drawing them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from stages.data_generation.draws import Floats
-
-Canvas = Any  # aggdraw.Draw: the package publishes no types
-Pen = Any
+from stages.data_generation.parts import Parts, cut
+from stages.data_generation.scene import Integers, Strokes
 
 
 @dataclass(frozen=True)
-class Stroke:
-    """A path to be drawn: points [p, 2] in pixels; `spacing` of motifs is a multiple of their size `motif`."""
+class Marks:
+    """What is drawn of one part of a path: a row of `corners` [n, 2 * p] is x, y, x, y … of a polygon or line."""
 
-    points: Floats
-    is_closed: bool
-    motif: float
-    spacing: float
-
-
-def _outline(canvas: Canvas, stroke: Stroke, pen: Pen) -> None:
-    if stroke.is_closed:
-        canvas.polygon(stroke.points[:-1].ravel().tolist(), pen)
-    else:
-        canvas.line(stroke.points.ravel().tolist(), pen)
+    are_polygons: bool
+    are_fine: bool
+    corners: Floats
 
 
-def _row_of(num_corners: int, *, turn: float) -> Callable[[Canvas, Stroke, Pen], None]:
+def make_marks(strokes: Strokes) -> list[list[Marks]]:
+    """Return for each shape the marks that draw it, in the order in which they are drawn."""
+    parts = cut(strokes)
+    marks_of: dict[int, Marks] = {}
+    for style, draw in enumerate(STYLES):
+        if (chosen := np.flatnonzero(parts.style == style)).size:
+            marks_of |= zip(chosen.tolist(), draw(parts.rows(chosen)), strict=True)
+    shapes: list[list[Marks]] = [[] for _ in strokes.sample]
+    for part, shape in enumerate(parts.shape.tolist()):
+        shapes[shape].append(marks_of[part])
+    return shapes
+
+
+def _outlines(parts: Parts) -> Iterator[Marks]:
+    points = parts.points.reshape(len(parts.points), 1, -1)
+    for path, num_points, is_loop in zip(points, parts.num_points.tolist(), parts.is_loop.tolist(), strict=True):
+        # A polygon returns to its first point by itself.
+        yield Marks(is_loop, False, path[:, : 2 * (num_points - is_loop)])
+
+
+def _rows_of(num_corners: int, *, turn: float) -> Callable[[Parts], Iterator[Marks]]:
     angles = (np.arange(num_corners) / num_corners + turn) * 2 * np.pi
     corners = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
-    def draw(canvas: Canvas, stroke: Stroke, pen: Pen) -> None:
-        length = _lengths(stroke.points)[-1]
-        num_motifs = max(int(length / (stroke.motif * stroke.spacing)), 1)
-        centres, tangents = _walk(stroke.points, (np.arange(num_motifs) + 0.5) / num_motifs)
+    def draw(parts: Parts) -> Iterator[Marks]:
+        counts = np.maximum((parts.lengths[:, -1] / (parts.motif * parts.spacing)).astype(np.int64), 1)
+        row, number = _numbered(counts)
+        centres, tangents = parts.at(row, (number + 0.5) / counts[row])
         turned = corners[:, :1] * tangents[:, None] + corners[:, 1:] * _normals(tangents)[:, None]
-        for motif in (centres[:, None] + turned * (stroke.motif / 2)).reshape(num_motifs, -1).tolist():
-            canvas.polygon(motif, pen)
+        motifs = centres[:, None] + turned * (parts.motif / 2)[row, None, None]
+        return _split(motifs.reshape(-1, 2 * num_corners), counts, are_polygons=True)
 
     return draw
 
 
-def _zigzag(canvas: Canvas, stroke: Stroke, pen: Pen) -> None:
-    length = _lengths(stroke.points)[-1]
-    num_legs = max(int(length / (stroke.motif * 0.4)), 2)
-    points, tangents = _walk(stroke.points, np.arange(num_legs + 1) / num_legs)
-    reach = np.where(np.arange(num_legs + 1) % 2, 0.4, -0.4) * stroke.motif
+def _zigzags(parts: Parts) -> Iterator[Marks]:
+    counts = np.maximum((parts.lengths[:, -1] / (parts.motif * 0.4)).astype(np.int64), 2)
+    row, number = _numbered(counts + 1)
+    points, tangents = parts.at(row, number / counts[row])
+    reach = np.where(number % 2, 0.4, -0.4) * parts.motif[row]
     ends = points + _normals(tangents) * reach[:, None]
     # Leg by leg: drawn as one line, its mitred corners would stick out like thorns.
-    for leg in np.concatenate([ends[:-1], ends[1:]], axis=1).tolist():
-        canvas.line(leg, pen)
+    legs = np.concatenate([ends[:-1], ends[1:]], axis=1)[number[1:] > 0]
+    return _split(legs, counts, are_polygons=False)
 
 
 # In the order of `StyleWeights`; at these sizes eight corners make a circle.
-STYLES = (_outline, _row_of(8, turn=0), _row_of(4, turn=1 / 8), _row_of(3, turn=0), _zigzag)
+STYLES = (_outlines, _rows_of(8, turn=0), _rows_of(4, turn=1 / 8), _rows_of(3, turn=0), _zigzags)
 
 
-def _lengths(points: Floats) -> Floats:
-    """Return how far along the path each point lies."""
-    steps = np.diff(points, axis=0)
-    return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+def _numbered(counts: Integers) -> tuple[Integers, Integers]:
+    """Return `counts[0]` times row 0, `counts[1]` times row 1 …, and beside it numbers from 0 in each row."""
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
 
 
-def _walk(points: Floats, fractions: Floats) -> tuple[Floats, Floats]:
-    """Return the places at these fractions of the path's length and the unit tangents there, both [n, 2]."""
-    lengths = _lengths(points)
-    wanted = fractions * lengths[-1]
-    before = np.clip(np.searchsorted(lengths, wanted, side="right") - 1, 0, len(points) - 2)
-    steps = (points[before + 1] - points[before]) / (lengths[before + 1] - lengths[before])[:, None]
-    return points[before] + steps * (wanted - lengths[before])[:, None], steps
+def _split(corners: Floats, counts: Integers, *, are_polygons: bool) -> Iterator[Marks]:
+    for first, end in pairwise(accumulate(counts.tolist(), initial=0)):
+        yield Marks(are_polygons, True, corners[first:end])
 
 
 def _normals(tangents: Floats) -> Floats:
