@@ -292,10 +292,17 @@ MUTATIONS = (
     ),
     Mutation(
         "verifying a chunk before it is read",
-        "stages/chunks/reader.py",
-        "            if (damage := find_damage(path, entry)) is not None:\n",
-        "            if (damage := None) is not None:\n",
+        "stages/chunks/opened.py",
+        "            if damage is not None:\n",
+        "            if False:\n",
         "test_reader.py::test_a_flipped_pixel_costs_one_sample",
+    ),
+    Mutation(
+        "loading the pages of a chunk where an error is no signal",
+        "stages/chunks/damage.py",
+        "        load_pages(mapped, name=str(path))\n",
+        "",
+        "test_opened.py::test_a_chunk_whose_pages_cannot_be_read_is_lost_and_kills_nobody",
     ),
     # training checkpoints
     Mutation(
@@ -501,7 +508,7 @@ MUTATIONS = (
     ),
     Mutation(
         "looking at a chunk again when its inode changed",
-        "stages/chunks/reader.py",
+        "stages/chunks/opened.py",
         "status.st_mtime_ns, status.st_ino, status.st_ctime_ns)",
         "status.st_mtime_ns, status.st_ino)",
         "test_reader.py::test_a_chunk_is_looked_at_again_when_it_changes",

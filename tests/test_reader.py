@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from chunk_sets import chunk_entry, flip_byte, write_chunk_set
 from conformance import assert_resumes_everywhere
 
 from pipeline.errors import IntegrityError
+from stages.chunks import order
 from stages.chunks.listed import load_chunks
 from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, save_manifest
-from stages.chunks.order import EpochOrder
+from stages.chunks.order import EpochOrder, stable_argsort
 from stages.chunks.reader import Batch, ChunkReader, Chunks, Damage, Position, Segment
 from stages.chunks.writer import write_chunk
 
@@ -145,12 +148,27 @@ def test_segments_say_what_a_batch_covers(manifest_path: Path) -> None:
     assert tuple(offsets.values()) == _COUNTS
 
 
-class _Counted:
-    """Chunks that note which of them were asked for."""
+class _Counts(Sequence[int]):
+    """Sizes of chunks that count how often one of them was looked at."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = sizes
+        self.num_looks = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __getitem__(self, index: Any) -> Any:
+        self.num_looks += 1
+        return self._sizes[index]
+
+
+class _Counted:
+    """Chunks that note what they were asked for; those of `counts` are not there yet."""
+
+    def __init__(self, chunks: Chunks, counts: Sequence[int]) -> None:
         self._chunks = chunks
-        self.counts = chunks.counts
+        self.counts = _Counts(counts)
         self.sample_ids = chunks.sample_ids
         self.path = chunks.path
         self.asked: list[int] = []
@@ -162,7 +180,7 @@ class _Counted:
 
 def test_a_chunk_is_asked_for_when_its_first_sample_is_due(manifest_path: Path) -> None:
     """Chunks that are still to be written are waited for one after the other, and the position needs none of them."""
-    chunks = _Counted(load_chunks(manifest_path, split="train"))
+    chunks = _Counted(load_chunks(manifest_path, split="train"), _COUNTS)
     reader = ChunkReader(chunks, batch_size=4, seed=11, on_damage=_raise)
     reader.reset(Position(0, 3, 1))
     reader.reset(Position(0))
@@ -171,6 +189,27 @@ def test_a_chunk_is_asked_for_when_its_first_sample_is_due(manifest_path: Path) 
         reader.require_unaltered()
         asked.append(list(chunks.asked))
     assert asked == [[], [0], [0, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 100, 10_000])
+@pytest.mark.parametrize("share", [0.0, 0.9, 1.0])
+def test_going_to_a_position_costs_nothing_for_samples(
+    manifest_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, chunk_size: int
+) -> None:
+    """Of 1,000 chunks none is opened and at most one size is looked at; only their own order is drawn."""
+    drawn: list[int] = []
+
+    def draw(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        drawn.append(len(words))
+        return stable_argsort(words)
+
+    chunks = _Counted(load_chunks(manifest_path, split="train"), [chunk_size] * 1000)
+    reader = ChunkReader(chunks, batch_size=32, seed=11, on_damage=_raise)
+    last = int(EpochOrder(counts=chunks.counts, seed=11, epoch=3, is_shuffled=True).chunks[int(share * 999)])
+    monkeypatch.setattr(order, "stable_argsort", draw)
+    chunks.counts.num_looks = 0
+    reader.reset(Position(3, last, int(share * chunk_size)))
+    assert (chunks.counts.num_looks, chunks.asked, drawn) == (1, [], [1000])
 
 
 def test_the_first_epoch_begins_at_the_first_chunk(manifest_path: Path) -> None:

@@ -44,6 +44,7 @@ class BufferPool:
         self._size = size
         self._sets: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
         self._turn = 0
+        self._checked: Mapping[str, Array] | None = None  # arrays of which the layout was looked at last
 
     def gather(self, parts: Sequence[Part]) -> dict[str, Array]:
         """Copy the given rows into the buffers that were used the longest ago."""
@@ -52,18 +53,21 @@ class BufferPool:
         start = 0
         for _, arrays, rows in parts:
             stop = start + len(rows)
-            self._prepare(buffers, arrays)
+            if arrays is not self._checked:
+                self._prepare(arrays)
             for name, buffer in buffers.items():
                 # mode "clip" writes straight into `out`; the default would go through a temporary
                 np.take(arrays[name], rows, axis=0, out=buffer[start:stop], mode="clip")
             start = stop
         return {name: buffer[:start] for name, buffer in buffers.items()}
 
-    def _prepare(self, buffers: dict[str, Array], arrays: Mapping[str, Array]) -> None:
+    def _prepare(self, arrays: Mapping[str, Array]) -> None:
         layout = layout_of(arrays)
-        if not buffers:
-            buffers.update({name: np.empty((self._size, *shape), dtype) for name, (dtype, shape) in layout.items()})
-        require_same_layout({name: (buffer.dtype, buffer.shape[1:]) for name, buffer in buffers.items()}, layout)
+        for buffers in self._sets:
+            if not buffers:
+                buffers.update({name: np.empty((self._size, *shape), dtype) for name, (dtype, shape) in layout.items()})
+        require_same_layout(layout_of(self._sets[0]), layout)
+        self._checked = arrays
 
 
 def layout_of(arrays: Mapping[str, Array]) -> Layout:

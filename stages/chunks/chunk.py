@@ -7,9 +7,11 @@ text that says where the chunk comes from: a chunk proves by itself that it is w
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,10 @@ DIGEST = "digest"
 _SEAL = "seal"
 _MAX_BYTES = 8 << 30  # data generation makes chunks of at most 1/2 GiB
 _MAX_HEADER_BYTES = 1 << 20  # ours have under 1 KiB; a larger one is not worth parsing
-# In the order of the safetensors library, which lays down the arrays of the last type first.
+_MADV_POPULATE_READ = 22  # from <linux/mman.h>; the module mmap does not have it yet
 _DTYPES = {
-    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16, "F16": np.float16,
-    "I32": np.int32, "U32": np.uint32, "F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64,
+    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "F16": np.float16,
+    "U32": np.uint32, "I32": np.int32, "F32": np.float32, "U64": np.uint64, "I64": np.int64, "F64": np.float64,
 }  # fmt: skip
 
 
@@ -45,40 +47,44 @@ def encode_chunk(arrays: Mapping[str, Array], *, first_sample_id: int, origin: s
         first_sample_id: the samples have consecutive ids from here.
         origin: what the chunk belongs to and which part of it this is.
     """
+    from safetensors.numpy import save  # only the writer needs the library: a mapped file is read in place
+
     count = len(next(iter(arrays.values())))
     assert all(len(array) == count for array in arrays.values())
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     whole[SAMPLE_ID] = np.arange(first_sample_id, first_sample_id + count)
     whole[DIGEST] = sample_digests(whole)
-    return _join(whole, seal=_seal(whole[DIGEST], origin))
-
-
-def _join(arrays: Mapping[str, Array], *, seal: str) -> bytes:
-    """Return the bytes that the safetensors library gives, which itself copies them so often that it shows."""
-    types, order = {np.dtype(kind): name for name, kind in _DTYPES.items()}, list(_DTYPES)
-    ordered = sorted(arrays.items(), key=lambda item: (-order.index(types[item[1].dtype]), item[0]))
-    header: dict[str, Any] = {"__metadata__": {_SEAL: seal}}
-    end = 0
-    for name, array in ordered:
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": types[array.dtype], "shape": array.shape, "data_offsets": (start, end)}
-    text = _padded(header)
-    return b"".join([len(text).to_bytes(8, "little"), text, *(array.data for _, array in ordered)])
-
-
-def _padded(header: object) -> bytes:
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return text.ljust(-(-len(text) // 8) * 8)
+    # One single key: the library writes several in an order that differs from run to run.
+    return save(whole, metadata={_SEAL: _seal(whole[DIGEST], origin)})
 
 
 def map_chunk(path: Path) -> dict[str, Array]:
     """Return the arrays of a chunk as read-only views of the mapped file; raises OSError or IntegrityError."""
+    return decode_chunk(map_file(path), name=str(path))[0]
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Map a file to be read; raises OSError, or IntegrityError where there is nothing to be mapped."""
     with open_regular(path) as file:
         try:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:  # an empty file cannot be mapped
             raise IntegrityError(f"{path} is empty") from error
-    return decode_chunk(mapped, name=str(path))[0]
+
+
+def load_pages(mapped: mmap.mmap, *, name: str) -> None:
+    """Bring all of a mapped file into memory; raises OSError where a page cannot be read.
+
+    Without this a disk that fails, or a file that was cut short, is no exception but a signal that kills the process.
+    """
+    try:
+        mapped.madvise(_MADV_POPULATE_READ)
+    except OSError as error:
+        if error.errno == errno.EFAULT:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name) from error
+        # Linux before 5.14 does not know it, and there the signal must be risked.
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) -> tuple[dict[str, Array], bytes]:
@@ -142,8 +148,9 @@ def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:
     """Return whether the header is written as the library writes it: no byte of it may differ and still be believed."""
     length = int.from_bytes(data[:8], "little")
     text = data[8 : 8 + length]
+    compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False).encode()
     size = 8 + length + sum(array.nbytes for array in arrays.values())
-    return text == _padded(json.loads(text)) and size == len(data)
+    return text == compact.ljust(-(-len(compact) // 8) * 8) and size == len(data)
 
 
 def _array(data: Buffer, start: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:

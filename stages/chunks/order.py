@@ -29,6 +29,10 @@ class EpochOrder:
         is_permuted = is_shuffled and epoch > 0
         self.chunks: Indices = self._permutation(len(counts), stream=0) if is_permuted else np.arange(len(counts))
 
+    def place(self, chunk_id: int) -> int:
+        """Return the place of a chunk in the order."""
+        return int(np.flatnonzero(self.chunks == chunk_id)[0])
+
     def samples(self, chunk_id: int) -> Indices:
         """Return the rows of a chunk in the order in which the epoch takes them."""
         count = self._counts[chunk_id]
@@ -37,4 +41,11 @@ class EpochOrder:
     def _permutation(self, size: int, *, stream: int) -> Indices:
         # Raw words of a counter-based generator: NumPy keeps them the same for ever, but not `permutation()` (NEP 19).
         words = np.random.Philox(key=np.array(self._key, np.uint64), counter=np.array([0, stream, 0, 0], np.uint64))
-        return np.argsort(words.random_raw(size), kind="stable")
+        return stable_argsort(words.random_raw(size))
+
+
+def stable_argsort(words: npt.NDArray[np.uint64]) -> Indices:
+    """Return what `np.argsort(words, kind="stable")` does, a few times as fast where no word occurs twice."""
+    order = np.argsort(words)  # vectorised, but equal words come in any order
+    ordered = words[order]
+    return order if (ordered[1:] != ordered[:-1]).all() else np.argsort(words, kind="stable")
