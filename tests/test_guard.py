@@ -39,17 +39,23 @@ def test_step_that_is_not_finite_is_named(loss: float, norm: float, what: str) -
 
 
 def test_window_is_checked_together_and_before_a_save() -> None:
-    """With a window nothing is read until it is full or settled; then the first bad step is named."""
+    """With a window nothing is read until the next one is full, or all is settled; then the first bad step is named."""
     guard = Guard(GuardConfig(), window=4, scaler=_OFF, warn=pytest.fail)
     for step, loss in ((1, 1.0), (2, float("nan")), (3, float("nan"))):
         _observe(guard, step, loss=loss)
     with pytest.raises(BadStepError, match="at step 2"):
         guard.settle()
     guard.settle()
-    for step in (4, 5, 6):
-        _observe(guard, step)
+    for step in range(4, 11):
+        _observe(guard, step, norm=float("inf") if step == 7 else 1.0)
     with pytest.raises(BadStepError, match="at step 7"):
-        _observe(guard, 7, norm=float("inf"))
+        _observe(guard, 11)
+    guard.settle()
+    for step in range(12, 17):
+        _observe(guard, step, loss=float("nan") if step == 14 else 1.0)
+    with pytest.raises(BadStepError, match="at step 14"):
+        guard.settle()
+    guard.settle()
 
 
 def test_infinite_gradients_are_normal_while_the_scale_can_fall() -> None:

@@ -33,9 +33,10 @@ _SEAL = "seal"
 _MAX_BYTES = 8 << 30  # data generation makes chunks of at most 1/2 GiB
 _MAX_HEADER_BYTES = 1 << 20  # ours have under 1 KiB; a larger one is not worth parsing
 _MADV_POPULATE_READ = 22  # from <linux/mman.h>; the module mmap does not have it yet
+# In the order of the safetensors library, which lays down the arrays of the last type first.
 _DTYPES = {
-    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "F16": np.float16,
-    "U32": np.uint32, "I32": np.int32, "F32": np.float32, "U64": np.uint64, "I64": np.int64, "F64": np.float64,
+    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16, "F16": np.float16,
+    "I32": np.int32, "U32": np.uint32, "F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64,
 }  # fmt: skip
 
 
@@ -47,15 +48,30 @@ def encode_chunk(arrays: Mapping[str, Array], *, first_sample_id: int, origin: s
         first_sample_id: the samples have consecutive ids from here.
         origin: what the chunk belongs to and which part of it this is.
     """
-    from safetensors.numpy import save  # only the writer needs the library: a mapped file is read in place
-
     count = len(next(iter(arrays.values())))
     assert all(len(array) == count for array in arrays.values())
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     whole[SAMPLE_ID] = np.arange(first_sample_id, first_sample_id + count)
     whole[DIGEST] = sample_digests(whole)
-    # One single key: the library writes several in an order that differs from run to run.
-    return save(whole, metadata={_SEAL: _seal(whole[DIGEST], origin)})
+    return _join(whole, seal=_seal(whole[DIGEST], origin))
+
+
+def _join(arrays: Mapping[str, Array], *, seal: str) -> bytes:
+    """Return the bytes that the safetensors library gives, which itself copies them so often that it shows."""
+    types, order = {np.dtype(kind): name for name, kind in _DTYPES.items()}, list(_DTYPES)
+    ordered = sorted(arrays.items(), key=lambda item: (-order.index(types[item[1].dtype]), item[0]))
+    header: dict[str, Any] = {"__metadata__": {_SEAL: seal}}
+    end = 0
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": types[array.dtype], "shape": array.shape, "data_offsets": (start, end)}
+    text = _padded(header)
+    return b"".join([len(text).to_bytes(8, "little"), text, *(array.data for _, array in ordered)])
+
+
+def _padded(header: object) -> bytes:
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text.ljust(-(-len(text) // 8) * 8)
 
 
 def map_chunk(path: Path) -> dict[str, Array]:
@@ -148,9 +164,8 @@ def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:
     """Return whether the header is written as the library writes it: no byte of it may differ and still be believed."""
     length = int.from_bytes(data[:8], "little")
     text = data[8 : 8 + length]
-    compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False).encode()
     size = 8 + length + sum(array.nbytes for array in arrays.values())
-    return text == compact.ljust(-(-len(compact) // 8) * 8) and size == len(data)
+    return text == _padded(json.loads(text)) and size == len(data)
 
 
 def _array(data: Buffer, start: int, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:

@@ -37,7 +37,9 @@ def reoriented(image: Tensor, sizes: Tensor, bits: Tensor) -> tuple[Tensor, Tens
         return image, sizes
     is_turned = bits & 4 > 0
     turned = torch.where(is_turned[:, None, None, None], image.transpose(-1, -2), image)
-    return turned, torch.where(is_turned[:, None, None], sizes[..., [1, 0, 3, 2]], sizes)
+    # Not by a list of indices, which the host would have to bring to the device, waiting for it.
+    swapped = sizes.reshape(*sizes.shape[:-1], 2, 2).flip(-1).flatten(-2)
+    return turned, torch.where(is_turned[:, None, None], swapped, sizes)
 
 
 def _flipped(image: Tensor, sizes: Tensor, is_flipped: Tensor, *, side: int, axis: int) -> tuple[Tensor, Tensor]:

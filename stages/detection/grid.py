@@ -35,7 +35,8 @@ def _level(height: int, width: int, *, level: int, num_levels: int, device: torc
     nearest = _REACH * stride / 2 if level > 0 else 0.0
     farthest = _REACH * stride if level < num_levels - 1 else torch.inf
     strides = torch.full((len(centres),), float(stride), device=device)
-    return Grid(centres, strides, torch.tensor([nearest, farthest], device=device).expand(len(centres), 2))
+    reaches = torch.stack([torch.full_like(strides, nearest), torch.full_like(strides, farthest)], dim=-1)
+    return Grid(centres, strides, reaches)
 
 
 def decoded(sides: Tensor, grid: Grid) -> Tensor:

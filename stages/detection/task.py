@@ -27,6 +27,7 @@ class DetectionTask:
         self.config = config
         self.classes = classes
         self.image_size = image_size
+        self._grids: dict[tuple[int, int, torch.device], Grid] = {}
 
     def build_model(self) -> nn.Module:
         """Return a new detector; its weights are drawn from the global torch RNG."""
@@ -60,8 +61,13 @@ class DetectionTask:
         return DetectionMetrics(self.classes)
 
     def _grid(self, batch: Tensors) -> Grid:
-        image = batch["image"]
-        return grid_of(*image.shape[-2:], num_levels=self.config.num_levels, device=image.device)
+        # Kept, because it is the same at every step, and made of dozens of small operations.
+        (height, width), device = batch["image"].shape[-2:], batch["image"].device
+        grid = self._grids.get((height, width, device))
+        if grid is None:
+            grid = grid_of(height, width, num_levels=self.config.num_levels, device=device)
+            self._grids[height, width, device] = grid
+        return grid
 
 
 class DetectionMetrics:

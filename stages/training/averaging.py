@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,47 +24,62 @@ class WeightAverage:
         self._model = model
         self._method = config.method
         self._first_swa_step = config.swa_start * total_steps
-        self._average: AveragedModel | None = None
-        if config.method != "none":
-            ema = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            # With `use_buffers` batch norm's statistics are averaged as well: the alternative, a pass over the data
-            # to measure them anew, would itself have to be resumable.
-            update = ema if config.method == "ema" else _mean_update
-            self._average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+        # A copy of the model and a counter, in the form in which torch saves them; batch norm's statistics are averaged
+        # as well: the alternative, a pass over the data to measure them anew, would itself have to be resumable.
+        self._average = AveragedModel(model, use_buffers=True) if config.method != "none" else None
+        self._num_averaged = 0  # the same as the counter, without asking a tensor
+        ema = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+        self._update: Callable[[Any, Any, int], None] = ema if config.method == "ema" else _mean_update
 
     @property
     def model(self) -> nn.Module:
         """The averaged model; the model itself as long as nothing was averaged."""
-        return self._average.module if self._average is not None and self._has_begun else self._model
-
-    @property
-    def _has_begun(self) -> bool:
-        return self._average is not None and int(self._average.n_averaged) > 0
+        return self._average.module if self._average is not None and self._num_averaged else self._model
 
     def after_step(self) -> None:
         """Take in the weights after an optimizer step."""
-        if self._average is not None and self._method == "ema":
-            self._average.update_parameters(self._model)
+        if self._method == "ema":
+            self._take_in()
 
     def after_mini_epoch(self, *, global_step: int) -> None:
         """Take in the weights at the end of a mini-epoch."""
-        if self._average is not None and self._method == "swa" and global_step >= self._first_swa_step:
-            self._average.update_parameters(self._model)
+        if self._method == "swa" and global_step >= self._first_swa_step:
+            self._take_in()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights and how many they are the average of; empty as long as there are none."""
-        return dict(self._average.state_dict()) if self._average is not None and self._has_begun else {}
+        return dict(self._average.state_dict()) if self._average is not None and self._num_averaged else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         if state and self._average is not None:
             self._average.load_state_dict(state)
+            self._num_averaged = int(self._average.n_averaged)
+
+    @torch.no_grad()
+    def _take_in(self) -> None:
+        # torch's own `update_parameters` brings its counter to the device at each step, for which the host waits.
+        assert self._average is not None
+        averages, current = _tensors(self._average.module), _tensors(self._model)
+        if not self._num_averaged:
+            torch._foreach_copy_(averages, current)
+        else:
+            is_float = [tensor.is_floating_point() for tensor in averages]
+            for kind in (True, False):
+                places = [place for place, found in enumerate(is_float) if found is kind]
+                if places:
+                    self._update([averages[i] for i in places], [current[i] for i in places], self._num_averaged)
+        self._num_averaged += 1
+        self._average.n_averaged += 1
 
 
-@torch.no_grad()
-def _mean_update(averages: Any, current: Any, num_averaged: torch.Tensor | int) -> None:
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]
+
+
+def _mean_update(averages: list[torch.Tensor], current: list[torch.Tensor], num_averaged: int) -> None:
     # torch's own function divides counters, which are integers, and fails on CUDA; they are taken as they are.
     if averages[0].is_floating_point():
-        torch._foreach_lerp_(averages, current, 1 / (int(num_averaged) + 1))
+        torch._foreach_lerp_(averages, current, 1 / (num_averaged + 1))
     else:
         torch._foreach_copy_(averages, current)

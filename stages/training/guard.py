@@ -39,11 +39,34 @@ class _Observed:
     norm: torch.Tensor
 
 
+class _Sent:
+    """Losses and norms of some steps on their way to the host, in one transfer."""
+
+    def __init__(self, items: Sequence[_Observed]) -> None:
+        self.items = items
+        numbers = torch.stack([*(item.loss.float() for item in items), *(item.norm.float() for item in items)])
+        self._event: torch.cuda.Event | None = None
+        self._numbers = numbers
+        if numbers.device.type == "cuda":
+            # Only from pinned memory does the host not wait.
+            self._numbers = torch.empty(numbers.shape, pin_memory=True).copy_(numbers, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def arrived(self) -> tuple[list[float], list[float]]:
+        """Return losses and norms, once they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers = self._numbers.tolist()
+        return numbers[: len(self.items)], numbers[len(self.items) :]
+
+
 class Guard:
     """Checks each step for numbers that are not finite, and for gradients out of all proportion.
 
     On the CPU a step is checked before the optimizer takes it. On CUDA asking for a number makes the host wait for
-    the device, so `window` steps are checked together; what was taken of them since is undone by going back.
+    the device, so the numbers of `window` steps are sent to the host together, and looked at when the next window is
+    full: by then they have long arrived. What was taken of the steps since is undone by going back.
 
     Args:
         scaler: while it is at work, infinite gradients are a normal event: it leaves out the step and lowers its scale.
@@ -57,28 +80,32 @@ class Guard:
         self._scaler = scaler
         self._warn = warn
         self._observed: list[_Observed] = []
+        self._sent: _Sent | None = None
         self._newest: tuple[int, Sequence[int]] = (0, ())
         self._counts = {"vanishing": 0, "exploding": 0}
         self.norm = 0.0
 
     def observe(self, *, loss: torch.Tensor, norm: torch.Tensor, step: int, sample_ids: Sequence[int]) -> None:
-        """Take note of a step; raises BadStepError if one of the window is not finite."""
+        """Take note of a step; raises BadStepError if one is not finite: this one, or one of the last full window."""
         self._newest = (step, sample_ids)
         self._observed.append(_Observed(step, sample_ids, loss.detach(), norm.detach()))
-        if len(self._observed) >= self._window:
+        if len(self._observed) < self._window:
+            return
+        if self._window == 1:
             self.settle()
+            return
+        # Emptied first: after an error these steps are undone and must not be looked at again.
+        before, sent = self._sent, _Sent(self._observed)
+        self._sent, self._observed = None, []
+        self._check_all(before)
+        self._sent = sent
 
     def settle(self) -> None:
         """Check what is still unchecked, as must be done before anything is saved; raises BadStepError."""
-        if not self._observed:
-            return
-        # Emptied first: after an error these steps are undone and must not be looked at again.
-        observed, self._observed = self._observed, []
-        # One transfer for all numbers of the window instead of two for each step.
-        losses = torch.stack([item.loss.float() for item in observed]).tolist()
-        norms = torch.stack([item.norm.float() for item in observed]).tolist()
-        for item, loss, norm in zip(observed, losses, norms, strict=True):
-            self._check(item, loss=loss, norm=norm)
+        before, observed = self._sent, self._observed
+        self._sent, self._observed = None, []  # first, as above
+        self._check_all(before)
+        self._check_all(_Sent(observed) if observed else None)
 
     def check_state(self, state: TrainState) -> None:
         """Check what is about to be saved: a finite gradient may still be too large a step. Raises BadStepError."""
@@ -93,6 +120,13 @@ class Guard:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue counting."""
         self._counts = {name: int(state[name]) for name in self._counts}
+
+    def _check_all(self, sent: _Sent | None) -> None:
+        if sent is None:
+            return
+        losses, norms = sent.arrived()
+        for item, loss, norm in zip(sent.items, losses, norms, strict=True):
+            self._check(item, loss=loss, norm=norm)
 
     def _check(self, item: _Observed, *, loss: float, norm: float) -> None:
         if not math.isfinite(loss):
