@@ -103,6 +103,9 @@ class TrainingConfig(StageConfig):
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     deterministic: bool = Field(True, description="use only algorithms that give the same bits every time")
+    compile: Literal["off", "auto", "on"] = later(
+        "off", description="compile the model for whole batches: never, on CUDA, or always; needs a compiler"
+    )
     on_oom: Literal["stop", "accumulate"] = later(
         "stop", description="out of memory: stop, or take batches in parts, each half as large, and add their gradients"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from stages.chunks.manifest import Manifest
 from stages.task import Task, build_task
 from stages.training.averaging import WeightAverage
+from stages.training.compiling import Wish, compiled
 from stages.training.config import TrainingConfig
 from stages.training.device import DeviceBatches
 from stages.training.optimizer import build_optimizer
@@ -20,7 +22,11 @@ from stages.training.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """What changes the weights; `parameters` are those of the model, which takes a while to list them."""
+    """What changes the weights; `parameters` are those of the model, which takes a while to list them.
+
+    Attributes:
+        compiled: the same model in compiled form, for batches of `batch_size`; None if there is none.
+    """
 
     task: Task
     batches: DeviceBatches
@@ -30,10 +36,26 @@ class Learner:
     scaler: torch.amp.GradScaler
     schedule: Schedule
     average: WeightAverage
+    compiled: nn.Module | None
+    batch_size: int
+
+    def model_for(self, num_samples: int) -> nn.Module:
+        """Return what computes the losses of so many samples.
+
+        Only whole batches are compiled: the last batch of an epoch would cost as long a compilation again.
+        """
+        return self.compiled if self.compiled is not None and num_samples == self.batch_size else self.model
 
 
 def build_learner(
-    config: TrainingConfig, manifest: Manifest, device: torch.device, *, precision: str, total_steps: int
+    config: TrainingConfig,
+    manifest: Manifest,
+    device: torch.device,
+    *,
+    precision: str,
+    total_steps: int,
+    compile_wish: Wish,
+    warn: Callable[[str], None],
 ) -> Learner:
     """Return a learner with first weights, drawn from the global torch RNG, which the caller has seeded."""
     task = build_task(config.task.model_dump(mode="json"), manifest.meta)
@@ -50,4 +72,6 @@ def build_learner(
         scaler=new_scaler(precision, device),
         schedule=Schedule(optimizer, config.schedule, total_steps=total_steps),
         average=WeightAverage(model, config.averaging, total_steps=total_steps),
+        compiled=compiled(model, compile_wish, device, is_deterministic=config.deterministic, warn=warn),
+        batch_size=config.batch_size,
     )

@@ -75,7 +75,7 @@ class MicroBatches:
         for part in _parts(batch, size=size or count):
             prepared = learner.batches.prepare(part, epoch=batch.epoch)
             with learner.batches.autocast():
-                terms = learner.task.losses(learner.model, prepared)
+                terms = learner.task.losses(learner.model_for(len(part.sample_ids)), prepared)
             # One kernel for any number of terms, and one order of summation.
             loss = torch.stack(list(terms.values())).sum()
             share = len(part.sample_ids) / count

@@ -18,6 +18,7 @@ from stages.chunks.manifest import load_manifest
 from stages.chunks.reader import ChunkReader, Chunks
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
+from stages.training.compiling import Wish
 from stages.training.config import TrainingConfig
 from stages.training.device import DeviceBatches
 from stages.training.environment import Environments, describe_environment, environment_changes
@@ -85,7 +86,8 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
     if context.runtime.strict_env and found:
         _require_same_environment(found[0], device)
     precision = _precision(context, config, device, found[0] if found else None)
-    session = _build(context, config, manifest_path, store=store, device=device, precision=precision)
+    wish = _compile_wish(config, found[0] if found else None)
+    session = _build(context, config, manifest_path, store=store, device=device, precision=precision, compile_wish=wish)
     if found:
         _continue(session, *found)
         del found  # the bytes of a whole checkpoint, which would otherwise stay in memory to the end of the training
@@ -107,6 +109,7 @@ def _build(
     store: CheckpointStore,
     device: torch.device,
     precision: str,
+    compile_wish: Wish,
 ) -> Session:
     """Return a training that is at its start; nothing but the seed decides its first weights."""
     manifest = load_manifest(manifest_path)
@@ -120,7 +123,15 @@ def _build(
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
     rng.seed(config.seed)
-    learner = build_learner(config, manifest, device, precision=precision, total_steps=total_steps)
+    learner = build_learner(
+        config,
+        manifest,
+        device,
+        precision=precision,
+        total_steps=total_steps,
+        compile_wish=compile_wish,
+        warn=context.warn,
+    )
     tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=config.seed)
     history = History(config.validation, config.early_stopping)
     meter = LossMeter(device)
@@ -133,7 +144,10 @@ def _build(
         for split in chunks
     }
     validator = Validator(learner.task, readers["validation"], learner.batches, metric=config.validation.metric)
-    environment = describe_environment(device, precision=precision)
+    environment = {
+        **describe_environment(device, precision=precision),
+        "compiled": learner.compiled is not None,
+    }
     environments = Environments()
     environments.begin(environment)
     others: dict[str, Stateful] = {
@@ -216,6 +230,12 @@ def _precision(context: StageContext, config: TrainingConfig, device: torch.devi
     if precision == "bf16" and not has_bf16(device):
         context.warn("this hardware does not compute in bf16 but emulates it: the run is slow here")
     return precision
+
+
+def _compile_wish(config: TrainingConfig, found: Checkpoint | None) -> Wish:
+    """Return whether to compile: as the run that is continued did, for the same reason as its precision is kept."""
+    stored = found.metadata.environment.get("compiled") if found else None
+    return config.compile if stored is None else "on" if stored else "off"
 
 
 def _skipped(context: StageContext, config: TrainingConfig, chunks: Chunks) -> SkippedSamples:
