@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
 
-.PHONY: run test lint format bench bench-setup crash soak mutations clean
+.PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -36,6 +36,10 @@ bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each 
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$*
 	$(BIN)/uv pip install --quiet --compile-bytecode --python .bench/$*/bin/python --requirement $<
 	@touch $@
+
+GPU_PYTHON ?= python3
+gpu-check:  ## on a machine with a GPU, for which .venv is not needed: writes benchmarks/GPU.md; the same command goes on
+	$(GPU_PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 crash: $(INSTALLED)  ## every fault point and every crash state, exhaustively (minutes)
 	$(BIN)/python benchmarks/crash.py $(ARGS)

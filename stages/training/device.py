@@ -12,13 +12,17 @@ from stages.task import Task, Tensors
 from stages.training.device_pool import DevicePool
 from stages.training.precision import autocast
 
-# Of the memory that is free when the first batch is asked for. A quarter leaves more than enough for what the weights,
-# their gradients and a batch take wherever it holds a data set at all (1.7 GB for the professional profile).
-_SHARE_FOR_CHUNKS = 0.25
-
 
 class DeviceBatches:
-    """Brings batches to the device and prepares them there, in the given precision."""
+    """Brings batches to the device and prepares them there, in the given precision.
+
+    Attributes:
+        share_for_chunks: of a GPU's memory that is free when the first batch is asked for. A quarter leaves enough for
+            what weights, gradients and a batch take, wherever it holds a data set at all (1.7 GB for the professional
+            profile).
+    """
+
+    share_for_chunks = 0.25
 
     def __init__(self, task: Task, device: torch.device, *, precision: str, seed: int) -> None:
         self.device = device
@@ -31,7 +35,7 @@ class DeviceBatches:
         if self.device.type == "cpu":
             return BufferPool(batch_size)
         num_free, _ = torch.cuda.mem_get_info(self.device)
-        return DevicePool(self.device, max_bytes=int(num_free * _SHARE_FOR_CHUNKS))
+        return DevicePool(self.device, max_bytes=int(num_free * self.share_for_chunks))
 
     def prepare(self, batch: Batch, *, epoch: int | None) -> Tensors:
         """Return what the task makes of `batch`: augmented for `epoch`, or as it is where that is None."""

@@ -1,0 +1,157 @@
+"""The GPU check keeps what is finished: killed anywhere, the same command goes on; its document says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gpu_check
+import pytest
+import torch
+from gpu_check_ledger import Figures, Item, Ledger, work_through
+from gpu_check_report import report
+from gpu_check_setting import Setting
+
+_IDENTITY = {"device": "none", "torch": "0", "tiny": True}
+
+
+class _KilledError(BaseException):
+    """Stands for SIGKILL."""
+
+
+class _Works:
+    """Items that count how often they are done; one of them can be told to end otherwise."""
+
+    def __init__(self, *names: str) -> None:
+        self.done: list[str] = []
+        self.endings: dict[str, Callable[[], Figures | None]] = {}
+        self.items = [Item(name, 10, lambda name=name: self._work(name)) for name in names]  # type: ignore[misc]
+
+    def _work(self, name: str) -> Figures | None:
+        self.done.append(name)
+        return self.endings.get(name, lambda: {"of": name})()
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _go(works: _Works, ledger: Ledger, *, seconds: float = 100) -> bool:
+    return work_through(works.items, ledger, seconds_left=lambda: seconds, tell=lambda _: None)
+
+
+def test_a_kill_costs_one_item(tmp_path: Path) -> None:
+    """What was finished before a kill is not done again; the item that it met is; a damaged record is measured anew."""
+    works = _Works("a", "b", "c")
+    works.endings["b"] = lambda: _raise(_KilledError())
+    with pytest.raises(_KilledError):
+        _go(works, Ledger(tmp_path, _IDENTITY))
+    works.endings.clear()
+    assert _go(works, Ledger(tmp_path, _IDENTITY))
+    assert works.done == ["a", "b", "b", "c"]
+    path = tmp_path / "figures" / "a.json"
+    path.write_bytes(path.read_bytes()[:-3])
+    ledger = Ledger(tmp_path, _IDENTITY)
+    assert _go(works, ledger)
+    assert works.done[4:] == ["a"]
+    assert [ledger.figures(name) for name in "abc"] == [{"of": "a"}, {"of": "b"}, {"of": "c"}]
+
+
+def test_what_fails_keeps_nothing_from_being_done(tmp_path: Path) -> None:
+    """An item that fails is told with its reason and tried again by the next call; the others are done."""
+    works, ledger = _Works("a", "b"), Ledger(tmp_path, _IDENTITY)
+    works.endings["a"] = lambda: _raise(ValueError("no such kernel"))
+    assert not _go(works, ledger)
+    assert works.done == ["a", "b"]
+    assert ledger.failure("a") == "ValueError: no such kernel"
+    works.endings.clear()
+    assert _go(works, ledger)
+    assert works.done == ["a", "b", "a"]
+    assert ledger.failure("a") == ""
+
+
+def test_nothing_begins_that_would_end_too_late(tmp_path: Path) -> None:
+    """With less time left than an item needs it waits for the next call; a shorter one does not."""
+    works, ledger = _Works("long", "short"), Ledger(tmp_path, _IDENTITY)
+    works.items[0] = Item("long", 60, works.items[0].work)
+    assert not _go(works, ledger, seconds=30)
+    assert works.done == ["short"]
+    assert _go(works, ledger)
+    assert works.done == ["short", "long"]
+
+
+def test_an_item_may_take_several_calls(tmp_path: Path) -> None:
+    """One that returns nothing is not finished, and finds what it has noted, also after a kill."""
+    works = _Works("whole-run")
+    ledger = Ledger(tmp_path, _IDENTITY)
+
+    def slice_of_it() -> Figures | None:
+        seconds = ledger.notes("whole-run").get("seconds", 0) + 5
+        ledger.note("whole-run", {"seconds": seconds})
+        return {"seconds": seconds} if seconds == 15 else None
+
+    works.endings["whole-run"] = slice_of_it
+    assert [_go(works, Ledger(tmp_path, _IDENTITY)) for _ in range(3)] == [False, False, True]
+    assert ledger.figures("whole-run") == {"seconds": 15}
+
+
+def test_figures_of_two_machines_are_never_mixed(tmp_path: Path) -> None:
+    """A folder that holds the figures of another device, or of a trial, is refused."""
+    Ledger(tmp_path, _IDENTITY)
+    with pytest.raises(SystemExit, match="device: none -> another"):
+        Ledger(tmp_path, {**_IDENTITY, "device": "another"})
+
+
+def _setting(tmp_path: Path, *, is_tiny: bool) -> Setting:
+    return Setting(workspace=tmp_path, device=torch.device("cpu"), is_tiny=is_tiny, real=None, deadline=0.0)
+
+
+def test_the_document_names_what_is_missing(tmp_path: Path) -> None:
+    """From nothing at all there is a document; it names each item, and why one failed; what there is has its table."""
+    ledger = Ledger(tmp_path, _IDENTITY)
+    items = gpu_check.plan(_setting(tmp_path, is_tiny=False), ledger)
+    text = report(ledger, items, titles=gpu_check._TITLES)
+    assert all(item.name in text for item in items)
+    assert text.count("Not measured yet.") == len(gpu_check._TITLES)
+    ledger.fail("saving", "OSError: disk full")
+    ledger.finish(
+        "tests", {"passed": 7, "failed": 1, "skipped": 0, "failures": ["tests/x.py::test_y"], "is_met": False}
+    )
+    text = report(ledger, items, titles=gpu_check._TITLES)
+    assert "saving (failed: OSError: disk full)" in text
+    assert "7 passed, 1 failed, 0 skipped." in text
+    assert "tests," not in text
+
+
+def test_every_item_has_a_title_and_fits_into_a_call(tmp_path: Path) -> None:
+    """No item is forgotten by the document, has the name of another, or needs more than the time of one call."""
+    for is_tiny in (False, True):
+        items = gpu_check.plan(_setting(tmp_path, is_tiny=is_tiny), Ledger(tmp_path, _IDENTITY))
+        assert len({item.name for item in items}) == len(items)
+        assert all(any(item.name.startswith(key) for key in gpu_check._TITLES) or item.name == "peak" for item in items)
+        assert all(item.seconds < gpu_check._SECONDS for item in items)
+
+
+def test_without_a_gpu_only_a_trial_is_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script says in one line what it needs, and measures nothing on a CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu_check.main(["--out", str(tmp_path), "--device", "cpu"])
+    assert "only --tiny makes sense" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="no CUDA device"):
+        gpu_check.main(["--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_of_the_first_part_goes_through(tmp_path: Path) -> None:
+    """Operations are compared with float64 by the script itself, and its document has their table."""
+    ledger = Ledger(tmp_path, _IDENTITY)
+    items = [item for item in gpu_check.plan(_setting(tmp_path, is_tiny=True), ledger) if item.name == "kernels"]
+    assert work_through(items, ledger, seconds_left=lambda: 1.0, tell=lambda _: None)
+    figures = ledger.figures("kernels")
+    assert figures is not None
+    assert [check["name"] for check in figures["checks"] if not check["is_met"]] == []
+    assert "| assignment: share of cells that differ |" in report(ledger, items, titles=gpu_check._TITLES)
