@@ -1,4 +1,4 @@
-"""The GPU check keeps what is finished: killed anywhere, the same command goes on; its document says what is missing."""
+"""The GPU check keeps what is finished, goes on wherever it was killed, and its document says what is missing."""
 
 from __future__ import annotations
 
