@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	then echo $$python; break; fi; done)
 
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
+LOADERS := $(patsubst %,.bench/%/.installed,loaders litdata mds)
 
 .PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
 
@@ -27,8 +28,17 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## whole-process times beside their yardsticks
+bench: $(INSTALLED) bench-loader bench-resume bench-compression  ## whole-process times beside their yardsticks
 	$(BIN)/python benchmarks/startup.py
+
+bench-loader: $(LOADERS)  ## batches a second of the reader, beside other loaders
+	$(BIN)/python benchmarks/loader.py
+
+bench-resume: $(LOADERS)  ## from construction to the first batch in the middle of an epoch, beside other loaders
+	$(BIN)/python benchmarks/resume_cost.py
+
+bench-compression: .bench/compression/.installed  ## what compressed chunks would save and cost
+	$(BIN)/python benchmarks/compression.py
 
 bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each into an environment of its own
 

@@ -143,7 +143,7 @@ MUTATIONS = (
     Mutation(
         "the digest check of a document",
         _SEALED,
-        "        return bool(seal == digest_json(document)) and data == _encode(document)\n",
+        "        return bool(seal == digest_json(document)) and data == _encode(document, seal)\n",
         "        return True\n",
         "test_sealed.py::test_every_changed_byte_is_found",
     ),
@@ -495,8 +495,8 @@ MUTATIONS = (
     Mutation(
         "hiding secrets in documents",
         _SEALED,
-        "    return _encode(hide(document))\n",
-        "    return _encode(document)\n",
+        "    hidden = hide(document)\n",
+        "    hidden = document\n",
         "test_secrets.py::test_the_canary_is_in_no_file_and_no_stream",
     ),
     Mutation(

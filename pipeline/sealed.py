@@ -21,7 +21,8 @@ _END_BYTES = 50
 
 def sealed_bytes(document: dict[str, Any]) -> bytes:
     """Return `document` as JSON, indented for people, without its secrets, with its digest as the last key."""
-    return _encode(hide(document))
+    hidden = hide(document)
+    return _encode(hidden, digest_json(hidden))
 
 
 def save_sealed(path: Path, document: dict[str, Any]) -> None:
@@ -45,8 +46,8 @@ def load_sealed(path: Path) -> dict[str, Any]:
     return document
 
 
-def _encode(document: dict[str, Any]) -> bytes:
-    sealed = {**document, SEAL: digest_json(document)}
+def _encode(document: dict[str, Any], seal: str) -> bytes:
+    sealed = {**document, SEAL: seal}
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -55,7 +56,7 @@ def _take_seal(document: dict[str, Any], data: bytes) -> bool:
     seal = document.pop(SEAL, None)
     try:
         # The digest alone would let pass what JSON does not see: other white space, or a letter written as an escape.
-        return bool(seal == digest_json(document)) and data == _encode(document)
+        return bool(seal == digest_json(document)) and data == _encode(document, seal)
     except (ValueError, RecursionError):  # NaN, lone surrogates or endless nesting: never written by us
         return False
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.chunks.order import EpochOrder, stable_argsort
+from stages.chunks.order import EpochOrder
 
 _COUNTS = (5, 8, 1, 6)
 
@@ -78,13 +77,6 @@ def test_ten_million_samples_cost_only_their_chunks() -> None:
     order = EpochOrder(counts=[100] * 100_000, seed=0, epoch=1, is_shuffled=True)
     assert len(order.chunks) == 100_000
     assert sorted(order.samples(99_999)) == list(range(100))
-
-
-@given(words=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=60))
-def test_equal_words_keep_their_order(words: list[int]) -> None:
-    """Sorting fast gives what sorting stably gives: the order hangs on nothing but the words."""
-    array = np.array(words, np.uint64)
-    assert stable_argsort(array).tolist() == np.argsort(array, kind="stable").tolist()
 
 
 def test_the_place_of_a_chunk_is_where_it_comes() -> None:

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from chunk_sets import chunk_entry, flip_byte, write_chunk_set
 from conformance import assert_resumes_everywhere
 
 from pipeline.errors import IntegrityError
-from stages.chunks import order
 from stages.chunks.listed import load_chunks
 from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, save_manifest
-from stages.chunks.order import EpochOrder, stable_argsort
+from stages.chunks.order import EpochOrder
 from stages.chunks.reader import Batch, ChunkReader, Chunks, Damage, Position, Segment
 from stages.chunks.writer import write_chunk
 
@@ -199,14 +197,15 @@ def test_going_to_a_position_costs_nothing_for_samples(
     """Of 1,000 chunks none is opened and at most one size is looked at; only their own order is drawn."""
     drawn: list[int] = []
 
-    def draw(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        drawn.append(len(words))
-        return stable_argsort(words)
+    class Philox(np.random.Philox):
+        def random_raw(self, size: Any = None, output: Any = True) -> Any:
+            drawn.append(size)
+            return super().random_raw(size, output)
 
     chunks = _Counted(load_chunks(manifest_path, split="train"), [chunk_size] * 1000)
     reader = ChunkReader(chunks, batch_size=32, seed=11, on_damage=_raise)
     last = int(EpochOrder(counts=chunks.counts, seed=11, epoch=3, is_shuffled=True).chunks[int(share * 999)])
-    monkeypatch.setattr(order, "stable_argsort", draw)
+    monkeypatch.setattr(np.random, "Philox", Philox)
     chunks.counts.num_looks = 0
     reader.reset(Position(3, last, int(share * chunk_size)))
     assert (chunks.counts.num_looks, chunks.asked, drawn) == (1, [], [1000])

@@ -57,7 +57,7 @@ class BufferPool:
                 self._prepare(arrays)
             for name, buffer in buffers.items():
                 # mode "clip" writes straight into `out`; the default would go through a temporary
-                np.take(arrays[name], rows, axis=0, out=buffer[start:stop], mode="clip")
+                arrays[name].take(rows, axis=0, out=buffer[start:stop], mode="clip")
             start = stop
         return {name: buffer[:start] for name, buffer in buffers.items()}
 

@@ -91,8 +91,8 @@ class Manifest(BaseModel):
         for split, found in numbers.items():
             if sorted(found) != list(range(len(found))):
                 raise ValueError(f"the chunks of {split!r} are not numbered from 0 without gaps")
-        ranges = sorted((entry.sample_ids for entry in self.chunks), key=lambda ids: ids.start)
-        if any(before.stop > after.start for before, after in pairwise(ranges)):
+        ranges = sorted((entry.first_sample_id, entry.first_sample_id + entry.count) for entry in self.chunks)
+        if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
             raise ValueError("a sample id occurs in two chunks")
         return self
 

@@ -50,6 +50,7 @@ class OpenChunks:
         self._chunks = chunks
         self._skipped = set(skipped)
         self._on_damage = on_damage
+        self._paths: dict[int, Path] = {}  # to make one takes longer than to look at its file
         self._verified: dict[int, tuple[int, ...] | None] = {}
         self._mapped: OrderedDict[int, dict[str, Array]] = OrderedDict()  # those opened last come last
         self._read: set[int] = set()  # chunks that were opened, since they were last looked at
@@ -60,8 +61,9 @@ class OpenChunks:
         Raises:
             OSError: it cannot be read now, which says nothing of what it holds.
         """
+        entry = self._chunks.entry(chunk_id)
         self._read.add(chunk_id)
-        entry, path = self._chunks.entry(chunk_id), self._chunks.path(chunk_id)
+        path = self._paths.get(chunk_id) or self._paths.setdefault(chunk_id, self._chunks.path(chunk_id))
         arrays = self._mapped.pop(chunk_id, None)
         identity = _identity(path)
         if self._verified.get(chunk_id, ()) != identity:
@@ -70,7 +72,7 @@ class OpenChunks:
             if damage is not None:
                 self._skipped.update(damage.sample_ids)
                 self._on_damage(damage)
-        lost = self._skipped.intersection(entry.sample_ids)
+        lost = self._skipped.intersection(entry.sample_ids) if self._skipped else set()
         if len(lost) == entry.count:
             return {}, lost
         if arrays is None:
@@ -87,7 +89,7 @@ class OpenChunks:
         anything is kept that was computed from the batches. `still_open`: the chunk that is being read.
         """
         for chunk_id in sorted(self._read):
-            path, known = self._chunks.path(chunk_id), self._verified.get(chunk_id)
+            path, known = self._paths[chunk_id], self._verified.get(chunk_id)
             found = _identity(path)
             # Another file in its place, or none, is no matter here: what was mapped is the old one.
             if found == known or found is None or known is None or found[_INODE] != known[_INODE]:

@@ -165,6 +165,9 @@ class ChunkReader:
             arrays, lost = self._files.open(chunk_id)
             rows = self._order.samples(chunk_id)
             sample_ids = rows + self._chunks.sample_ids(chunk_id).start
-            places = np.flatnonzero(~np.isin(sample_ids, list(lost))) if lost else np.arange(len(rows))
-            self._current = (chunk_id, _Shuffled(arrays, rows[places], sample_ids[places], places))
+            places = np.arange(len(rows))
+            if lost:
+                places = np.flatnonzero(~np.isin(sample_ids, list(lost)))
+                rows, sample_ids = rows[places], sample_ids[places]
+            self._current = (chunk_id, _Shuffled(arrays, rows, sample_ids, places))
         return self._current[1]
