@@ -39,6 +39,14 @@ bench-resume: $(LOADERS)  ## from construction to the first batch in the middle 
 
 bench-compression: .bench/compression/.installed  ## what compressed chunks would save and cost
 	$(BIN)/python benchmarks/compression.py
+bench-data: $(INSTALLED)  ## data generation with chunks on disk, beside libraries that only draw
+	$(BIN)/python benchmarks/data_generation.py $(ARGS)
+
+bench-coco: $(INSTALLED)  ## the COCO figures beside the packages that compute them
+	$(BIN)/python benchmarks/coco.py $(ARGS)
+
+bench-standard: $(INSTALLED)  ## the standard profile from nothing to its targets, with the share of each part
+	$(BIN)/python benchmarks/standard.py $(ARGS)
 
 bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each into an environment of its own
 
