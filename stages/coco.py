@@ -5,7 +5,9 @@ Boxes are [x, y, width, height] in pixels, labels count from 0, category ids in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -114,12 +116,13 @@ def coco_figures(
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
-    expected = COCO(
-        {"images": _images(image_ids), "categories": _categories(classes), "annotations": _truth_rows(truth)}
-    )
-    found = COCO({**expected.dataset, "annotations": _detection_rows(detections)})
-    evaluation = COCOeval_faster(expected, found, iouType="bbox", print_function=_say_nothing)
-    evaluation.run()
+    with _without_collection():
+        expected = COCO(
+            {"images": _images(image_ids), "categories": _categories(classes), "annotations": _truth_rows(truth)}
+        )
+        found = COCO({**expected.dataset, "annotations": _detection_rows(detections)})
+        evaluation = COCOeval_faster(expected, found, iouType="bbox", print_function=_say_nothing)
+        evaluation.run()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU threshold, recall, class]
     per_class = {name: _class_figures(precision[:, :, index]) for index, name in enumerate(classes)}
     return CocoFigures(per_class, *(_known(value) for value in evaluation.stats))
@@ -133,6 +136,18 @@ def agnostic_figures(truth: Truth, detections: Detections, *, image_ids: npt.Arr
         image_ids=image_ids,
         classes=("object",),
     )
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep Python from searching for cycles among hundreds of thousands of rows, which have none, as they are made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _say_nothing(*_: object) -> None:
@@ -159,30 +174,33 @@ def _categories(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _truth_rows(truth: Truth) -> list[dict[str, Any]]:
-    return _rows(truth, area=truth.areas, iscrowd=truth.is_crowd.astype(int))
+    # Numbered from 1: 0 means "unmatched" to the evaluation.
+    numbers, areas, are_crowds = range(1, len(truth.labels) + 1), truth.areas.tolist(), truth.is_crowd.tolist()
+    return [
+        {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": int(is_crowd)}
+        for number, (image, category, box), area, is_crowd in zip(numbers, _rows(truth), areas, are_crowds, strict=True)
+    ]
 
 
 def _detection_rows(detections: Detections) -> list[dict[str, Any]]:
-    areas = detections.boxes[:, 2] * detections.boxes[:, 3]
-    return _rows(detections, area=areas, iscrowd=np.zeros(len(areas), int), score=detections.scores)
+    rows = result_rows(detections)
+    areas = (detections.boxes[:, 2] * detections.boxes[:, 3]).tolist()
+    for number, (row, area) in enumerate(zip(rows, areas, strict=True), 1):
+        row |= {"id": number, "area": area, "iscrowd": 0}
+    return rows
 
 
-def _rows(table: Truth | Detections, **others: npt.NDArray[Any]) -> list[dict[str, Any]]:
-    columns = {
-        "id": np.arange(1, len(table.labels) + 1),  # not from 0, which means "unmatched" to the evaluation
-        "image_id": table.image_ids,
-        "category_id": table.labels + 1,
-        "bbox": table.boxes,
-        **others,
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+def _rows(table: Truth | Detections) -> Iterator[tuple[int, int, list[float]]]:
+    """Yield image id, category id and box of each row."""
+    return zip(table.image_ids.tolist(), (table.labels + 1).tolist(), table.boxes.tolist(), strict=True)
 
 
 def result_rows(detections: Detections) -> list[dict[str, Any]]:
     """Return the detections as a COCO results document: image_id, category_id, bbox and score of each."""
-    kept = ("image_id", "category_id", "bbox", "score")
-    return [{name: row[name] for name in kept} for row in _detection_rows(detections)]
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for (image, category, box), score in zip(_rows(detections), detections.scores.tolist(), strict=True)
+    ]
 
 
 class CocoImage(BaseModel):
