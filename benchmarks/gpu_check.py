@@ -6,6 +6,7 @@
 
 Stopped or killed at any point, it is continued by the same command: what is finished stays in `--out`, the whole run
 goes on from its last checkpoint. Data and checkpoints lie in `--workspace`; where that is lost they are made again.
+The interpreter needs the packages that pyproject.toml names (on PYTHONPATH is enough), and pytest; not this project.
 """
 
 from __future__ import annotations

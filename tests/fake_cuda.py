@@ -26,11 +26,12 @@ _READING = (
 
 
 class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the names of the operations for which the host waits."""
+    """Keeps the names of all operations, and of those for which the host waits."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
+        self.names: set[str] = set()
         self.num_operations = 0
 
     def __torch_dispatch__(
@@ -41,6 +42,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         if func.namespace == "aten":
             self.num_operations += 1
+            self.names.add(name)
             if name in _READING or _is_masked(name, args) or _is_blocking_copy(name, args, kwargs):
                 self.found.append(name)
         return func(*args, **kwargs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -48,3 +51,17 @@ def test_cells_lie_where_convolutions_put_them() -> None:
     assert grid.centres[6].tolist() == [4, 12]
     assert grid.centres[24].tolist() == [8, 8]
     assert grid.strides.tolist() == [8] * 24 + [16] * 6
+
+
+def test_network_is_one_graph() -> None:
+    """A compiler captures the whole network at once: nothing in it depends on numbers."""
+    graphs: list[int] = []
+
+    def count(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    config = DetectionConfig.model_validate({"num_levels": 3, "channels": 8, "num_convs": 1})
+    compiled = torch.compile(Detector(config, num_classes=5), dynamic=False, fullgraph=True, backend=count)
+    compiled(torch.zeros(2, 1, 64, 64))
+    assert len(graphs) == 1

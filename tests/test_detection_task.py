@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_cuda import Waits
 from pydantic import ValidationError
 
 from pipeline.errors import UsageError
@@ -82,6 +83,24 @@ def test_training_repeats_bit_for_bit() -> None:
     """Two runs from the same seed have the same weights after three steps."""
     task = small_task()
     assert equal_weights(train(task, num_steps=3)[0], train(task, num_steps=3)[0])
+
+
+def test_training_has_only_operations_that_repeat_on_cuda() -> None:
+    """No operation of a step, backward pass included, is one that CUDA has in no deterministic form.
+
+    They are those for which torch's documentation of `use_deterministic_algorithms` says that they raise there; and
+    `topk`, whose choice among equals may vary.
+    """
+    with Waits() as operations:
+        train(small_task(num_levels=3), num_steps=1)
+    assert {"convolution_backward", "max_pool2d_with_indices_backward", "sort"} <= operations.names
+    unfit = (
+        "avg_pool3d", "adaptive_", "fractional_max_pool", "max_pool3d", "max_unpool", "linear1d", "linear2d",
+        "bicubic2d", "linear3d", "_pad", "grid_sampler", "nll_loss", "ctc_loss", "embedding_bag", "histc", "bincount", "kthvalue",
+        "median", "scatter_reduce", "resize_", "topk",
+    )  # fmt: skip
+    found = {name for name in operations.names if any(word in name for word in unfit)}
+    assert found == set()
 
 
 @pytest.mark.gpu
