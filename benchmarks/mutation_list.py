@@ -366,14 +366,14 @@ MUTATIONS = (
     Mutation(
         "checking steps before a save",
         "stages/training/saving.py",
-        "        session.guard.settle()\n",
+        "            session.guard.settle()\n",
         "",
         "test_saving.py::test_unchecked_steps_are_checked_before_a_save",
     ),
     Mutation(
         "checking the state before a save",
         "stages/training/saving.py",
-        "        session.guard.check_state(session.state)\n",
+        "            _require_finite(snapshot, step=newest_step, sample_ids=sample_ids)\n",
         "",
         "test_saving.py::test_bad_step_is_found_before_it_is_saved",
     ),
@@ -423,8 +423,8 @@ MUTATIONS = (
     Mutation(
         "not beginning a save that SIGKILL would cut off",
         "stages/training/saving.py",
-        " or not self._is_time_left():\n",
-        ":\n",
+        "            if self._is_time_left():\n",
+        "            if True:\n",
         "test_saving.py::test_save_that_would_not_end_before_sigkill_is_not_begun",
     ),
     # memory, health, room

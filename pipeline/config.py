@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -65,6 +65,16 @@ def _drop_later_defaults(dumped: Any, value: Any) -> None:
             _drop_later_defaults(item, inner)
 
 
+def _as_fraction(value: Any) -> Any:
+    """Return 0.01 for "1%"; all else is left to the checks that follow."""
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            return float(value[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
 class RuntimeOptions(BaseModel):
     """How a run is carried out; recorded, never hashed, because the result does not depend on it."""
 
@@ -77,6 +87,14 @@ class RuntimeOptions(BaseModel):
         0, ge=0, le=10**12, description="training steps between extra checkpoints; 0: off"
     )
     checkpoint_interval_seconds: float = Field(0.0, ge=0, description="seconds between extra checkpoints; 0: off")
+    checkpoint_budget: Annotated[float, BeforeValidator(_as_fraction, json_schema_input_type=float | str)] = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description='part of the time of training that checkpoints may cost, 0.01 or "1%"; they are '
+        "made as often as it allows, unless an interval is set; 0: off",
+    )
+    background_saves: bool = Field(True, description="write checkpoints while training goes on")
     # Two at least: the newest, and the one that was resumed from.
     keep_checkpoints: int = Field(3, ge=2, le=1000, description="training checkpoints kept besides the best")
     strict_env: bool = Field(False, description="refuse to continue a training in another environment than it ran in")

@@ -41,7 +41,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     disk.fsync_folder(path.parent)
 
 
-def write_folder(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
+def write_folder(path: Path, contents: Iterable[tuple[str, bytes | memoryview]]) -> None:
     """Create the folder `path` with the files `contents` (name, data), in their order, whole or not at all.
 
     Raises:

@@ -18,7 +18,7 @@ from pipeline.disk import Disk
 from pipeline.events import Kind
 from pipeline.interrupts import StopFlag
 from stages.training.guard import BadStepError
-from stages.training.progress import PROGRESS_NAME
+from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
 from stages.training.saving import Saver
 from stages.training.session import Session, open_session
 
@@ -39,11 +39,17 @@ def _step(session: Session, step: int, *, loss: float = 1.0) -> None:
     session.tracker.update(global_step=step, epoch=0, chunk_id=0, offset=step, samples_in_batch=1, chunk_size=7)
 
 
+def _save(saver: Saver) -> None:
+    """Save, and wait until it is durable."""
+    saver.save(is_final=False)
+    saver.finish()
+
+
 def test_checkpoint_holds_all_that_the_next_step_reads(session: Session) -> None:
     """Each part of the state is in the files, by name; the progress has a document of its own."""
     saver = Saver(session)
     _step(session, 1)
-    saver.save(is_final=False)
+    _save(saver)
     [checkpoint] = session.store.checkpoints()
     files = {path.name for path in checkpoint.path.iterdir()}
     assert files >= {"model.safetensors", "ema.safetensors", "rng.safetensors", PROGRESS_NAME}
@@ -60,11 +66,11 @@ def test_checkpoint_holds_all_that_the_next_step_reads(session: Session) -> None
 def test_nothing_new_is_not_saved_again(session: Session) -> None:
     """At the same point a second checkpoint would only take room; nor is the start saved."""
     saver = Saver(session)
-    saver.save(is_final=False)
+    _save(saver)
     assert not session.store.checkpoints()
     _step(session, 1)
-    saver.save(is_final=False)
-    saver.save(is_final=False)
+    _save(saver)
+    _save(saver)
     assert len(session.store.checkpoints()) == 1
 
 
@@ -78,34 +84,58 @@ def test_checkpoints_between_mini_epochs_are_due_by_steps(session: Session) -> N
     assert due == [False, True, False, True]
 
 
-def test_checkpoints_between_mini_epochs_are_due_by_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_between_mini_epochs_are_due_by_seconds(tmp_path: Path) -> None:
     """Ten seconds after the last checkpoint, or after the start, the next one is due; making it starts the clock."""
-    _, context = tiny_stage(tmp_path, checkpoint_interval_seconds=10)
-    [manifest] = context.input_paths("data_generation", "manifest")
     now = 0.0
+    stop = StopFlag(clock=lambda: now)
+    _, context = tiny_stage(tmp_path, stop=stop, checkpoint_interval_seconds=10)
+    [manifest] = context.input_paths("data_generation", "manifest")
     with open_session(context, tiny_config(), manifest_path=manifest) as session:
-        monkeypatch.setattr(session.telemetry, "_clock", lambda: now)
-        session.telemetry.after_save()
         saver, due = Saver(session), []
         for step in range(1, 6):
             _step(session, step)
             now += 5.0
+            saver.after_step()
+            saver.finish()
             due.append(saver.is_due())
             if due[-1]:
-                saver.save(is_final=False)
+                _save(saver)
     assert due == [False, True, False, True, False]
+
+
+def test_live_copy_is_written_every_second_and_at_saves(tmp_path: Path) -> None:
+    """People see where training is, without an fsync for each step."""
+    now = 0.0
+    stop = StopFlag(clock=lambda: now)
+    _, context = tiny_stage(tmp_path, stop=stop)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+        saver, copies = Saver(session), []
+        copy = TrainingProgressTracker(session.tracker.path, seed=tiny_config().seed)
+        for step in range(1, 31):
+            _step(session, step)
+            now += 0.125
+            saver.after_step()
+            saver.finish()
+            copy.load()
+            copies.append(copy.global_step)
+        assert sorted(set(copies)) == [0, 8, 16, 24]
+        _step(session, 31)
+        _save(saver)
+        copy.load()
+        assert copy.global_step == 31
 
 
 def test_bad_step_is_found_before_it_is_saved(session: Session) -> None:
     """A state that is not finite, and steps that were not yet looked at, raise instead of being saved."""
     saver = Saver(session)
     _step(session, 1)
-    saver.save(is_final=False)
+    _save(saver)
     _step(session, 2)
     with torch.no_grad():
         next(session.learner.model.parameters()).fill_(float("inf"))
     with pytest.raises(BadStepError, match=r"model/0\.weight is not finite at step 2 \(samples 4, 2\)"):
-        saver.save(is_final=False)
+        _save(saver)
     assert [checkpoint.metadata.global_step for checkpoint in session.store.checkpoints()] == [1]
 
 
@@ -116,7 +146,7 @@ def test_unchecked_steps_are_checked_before_a_save(session: Session, monkeypatch
     saver = Saver(session)
     _step(session, 2, loss=float("nan"))
     with pytest.raises(BadStepError, match="the loss is nan at step 2"):
-        saver.save(is_final=False)
+        _save(saver)
     assert not session.store.checkpoints()
 
 
@@ -145,11 +175,11 @@ def test_save_that_would_not_end_before_sigkill_is_not_begun(
     with open_session(context, tiny_config(), manifest_path=manifest) as session:
         saver = Saver(session)
         _step(session, 1)
-        saver.save(is_final=False)
+        _save(saver)
         _step(session, 2)
         _step(session, 3)
         stop.set(signal.SIGTERM)
-        saver.save(is_final=False)
+        _save(saver)
         assert [each.metadata.global_step for each in session.store.checkpoints()] == ([1, 3] if is_saved else [1])
         told = "; it goes on from the checkpoint of step 1, and 2 steps will be done again"
         assert saver.lost_steps == ("" if is_saved else told)
@@ -171,10 +201,10 @@ def test_ctrl_c_and_a_first_save_are_given_all_the_time_they_take(
         stop.set(signal.SIGINT)
         for step in (1, 2):
             _step(session, step)
-            saver.save(is_final=False)
+            _save(saver)
         stop.set(signal.SIGTERM)
         disk.now += 5
         fresh = Saver(session)
         _step(session, 3)
-        fresh.save(is_final=False)
+        _save(fresh)
         assert [each.metadata.global_step for each in session.store.checkpoints()] == [1, 2, 3]

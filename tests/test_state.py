@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pipeline.errors import IntegrityError
-from stages.training.state import TrainState, require_finite, unshared
+from stages.tensors import unshared
+from stages.training.state import TrainState, require_finite
 
 
 class _Part:

@@ -80,24 +80,6 @@ def test_figures_are_read_only_when_they_are_shown(tmp_path: Path) -> None:
     assert [data["step"] for data in reporter.of(Kind.METRICS)] == list(range(10, 101, 10))
 
 
-def test_live_copy_is_written_every_second_and_at_saves(tmp_path: Path) -> None:
-    """People see where training is, without an fsync for each step."""
-    telemetry, _, clock, tracker = _start(tmp_path, total_steps=100)
-    copies = []
-    for step in range(1, 31):
-        tracker.update(global_step=step, epoch=0, chunk_id=0, offset=step, samples_in_batch=1, chunk_size=500)
-        clock.now += 0.125
-        telemetry.after_step(_BATCH, step=step, figures=dict)
-        other = TrainingProgressTracker(tracker.path, seed=0)
-        other.load()
-        copies.append(other.global_step)
-    assert sorted(set(copies)) == [0, 8, 16, 24]
-    tracker.update(global_step=31, epoch=0, chunk_id=0, offset=31, samples_in_batch=1, chunk_size=500)
-    telemetry.after_save()
-    other.load()
-    assert other.global_step == 31
-
-
 @pytest.mark.parametrize("what", ["a full disk", "a link", "a file for a folder"])
 def test_logs_that_cannot_be_written_are_told_once_and_stop_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str

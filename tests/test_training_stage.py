@@ -31,7 +31,8 @@ def count(_):
     if num_steps == 9:
         os.kill(os.getpid(), 9)
 TinyTask.on_losses = count
-stage, context = tiny_stage(Path(sys.argv[1]), tiny_config(), checkpoint_interval_steps=3, sample_log=True)
+options = {'checkpoint_interval_steps': 3, 'sample_log': True, 'background_saves': False}
+stage, context = tiny_stage(Path(sys.argv[1]), tiny_config(), **options)
 stage.execute(context)
 """
 

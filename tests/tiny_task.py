@@ -168,14 +168,20 @@ def tiny_stage(
     if not manifest.exists():
         write_data(manifest.parent)
     stage = TrainingStage(config or tiny_config())
-    options = RuntimeOptions(**{"device": "cpu", "tensorboard": False, **runtime})
+    # No budget: how often it saves depends on how fast the machine is.
+    options = RuntimeOptions(**{"device": "cpu", "tensorboard": False, "checkpoint_budget": 0, **runtime})
     context = make_context(
-        stage, root, reporter=reporter, stop=stop, runtime=options, inputs={"data_generation": _record(root, manifest)}
+        stage,
+        root,
+        reporter=reporter,
+        stop=stop,
+        runtime=options,
+        inputs={"data_generation": data_record(root, manifest)},
     )
     return stage, context
 
 
-def _record(root: Path, manifest: Path) -> StageRecord:
+def data_record(root: Path, manifest: Path) -> StageRecord:
     """Return the record of the data: the digest stands for the chunks."""
     path = manifest.relative_to(root).as_posix()
     artifacts = tuple(

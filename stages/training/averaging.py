@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import chain
 from typing import Any
 
 import torch
@@ -11,6 +10,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from stages.training.config import AveragingConfig
+
+_Place = tuple[Any, str]  # a module's dict of tensors, and a name in it
+_Places = tuple[list[_Place], ...]
 
 
 class WeightAverage:
@@ -27,6 +29,9 @@ class WeightAverage:
         # A copy of the model and a counter, in the form in which torch saves them; batch norm's statistics are averaged
         # as well: the alternative, a pass over the data to measure them anew, would itself have to be resumable.
         self._average = AveragedModel(model, use_buffers=True) if config.method != "none" else None
+        # Found once: the walk through the modules takes longer than a step of a small model. Places, not tensors,
+        # because a module may put another tensor in a buffer's place.
+        self._places: tuple[_Places, _Places] | None = None
         self._num_averaged = 0  # the same as the counter, without asking a tensor
         ema = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
         self._update: Callable[[Any, Any, int], None] = ema if config.method == "ema" else _mean_update
@@ -60,21 +65,31 @@ class WeightAverage:
     def _take_in(self) -> None:
         # torch's own `update_parameters` brings its counter to the device at each step, for which the host waits.
         assert self._average is not None
-        averages, current = _tensors(self._average.module), _tensors(self._model)
-        if not self._num_averaged:
-            torch._foreach_copy_(averages, current)
-        else:
-            is_float = [tensor.is_floating_point() for tensor in averages]
-            for kind in (True, False):
-                places = [place for place, found in enumerate(is_float) if found is kind]
-                if places:
-                    self._update([averages[i] for i in places], [current[i] for i in places], self._num_averaged)
+        self._places = self._places or (_places(self._average.module), _places(self._model))
+        for averages, current in zip(*map(_tensors, self._places), strict=True):
+            if not averages:
+                continue
+            if self._num_averaged:
+                self._update(averages, current, self._num_averaged)
+            else:
+                torch._foreach_copy_(averages, current)
         self._num_averaged += 1
         self._average.n_averaged += 1
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]
+def _places(model: nn.Module) -> _Places:
+    """Return where a model keeps its floating-point tensors, and where all others; a copy of it has the same order."""
+    found: dict[int, tuple[bool, _Place]] = {}
+    for module in model.modules():
+        for holder in (module._parameters, module._buffers):
+            for name, tensor in holder.items():
+                if tensor is not None:
+                    found.setdefault(id(tensor), (tensor.is_floating_point(), (holder, name)))
+    return tuple([place for is_float, place in found.values() if is_float is kind] for kind in (True, False))
+
+
+def _tensors(places: _Places) -> list[list[torch.Tensor]]:
+    return [[holder[name] for holder, name in kind] for kind in places]
 
 
 def _mean_update(averages: list[torch.Tensor], current: list[torch.Tensor], num_averaged: int) -> None:

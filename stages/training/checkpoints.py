@@ -196,7 +196,7 @@ class CheckpointStore:
             self._warn(f"no checkpoint is left to continue from: all {max(steps)} steps are done again from zero")
         return None
 
-    def save(self, contents: Iterable[tuple[str, bytes]], facts: TrainingFacts) -> Checkpoint:
+    def save(self, contents: Iterable[tuple[str, bytes | memoryview]], facts: TrainingFacts) -> Checkpoint:
         """Write a checkpoint durably, its metadata last; then remove old ones, and those that were set aside.
 
         Raises:
@@ -207,9 +207,8 @@ class CheckpointStore:
         metadata: list[CheckpointMetadata] = []
         generation = 1 + max((checkpoint.metadata.generation for checkpoint in self.checkpoints()), default=0)
 
-        def written() -> Iterator[tuple[str, bytes]]:
-            # One file at a time: the whole state twice in memory would be the peak of the run. The digest is that of
-            # the bytes in memory, so a disk that stores others is found out.
+        def written() -> Iterator[tuple[str, bytes | memoryview]]:
+            # The digest is that of the bytes in memory, so a disk that stores others is found out.
             for name, data in contents:
                 yield name, data
                 stored[name] = StoredFile(size=len(data), xxh3=digest_bytes(data))

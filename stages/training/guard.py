@@ -11,7 +11,6 @@ import torch
 
 from pipeline.errors import StageFailed
 from stages.training.config import GuardConfig
-from stages.training.state import TrainState
 
 _SHOWN_IDS = 64
 
@@ -107,11 +106,10 @@ class Guard:
         self._check_all(before)
         self._check_all(_Sent(observed) if observed else None)
 
-    def check_state(self, state: TrainState) -> None:
-        """Check what is about to be saved: a finite gradient may still be too large a step. Raises BadStepError."""
-        if name := state.not_finite():
-            step, sample_ids = self._newest
-            raise BadStepError(f"{name} is not finite", step=step, sample_ids=sample_ids)
+    @property
+    def newest(self) -> tuple[int, Sequence[int]]:
+        """The newest step with its sample ids: the one at fault where state that is to be saved is not finite."""
+        return self._newest
 
     def state_dict(self) -> dict[str, Any]:
         """Return how often gradients were out of proportion."""

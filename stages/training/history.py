@@ -34,6 +34,7 @@ class History:
         self._sign = 1.0 if validation.goal == "max" else -1.0
         self._early_stopping = early_stopping
         self.entries: list[Entry] = []
+        self._judged: tuple[int, bool] = (0, False)  # after how many entries, whether to stop: asked before each step
 
     @property
     def mini_epoch(self) -> int:
@@ -54,6 +55,11 @@ class History:
     @property
     def is_stopping(self) -> bool:
         """Whether as many validations as early stopping allows brought nothing better."""
+        if self._judged[0] != len(self.entries):
+            self._judged = (len(self.entries), self._judge())
+        return self._judged[1]
+
+    def _judge(self) -> bool:
         if self._early_stopping is None or self.best is None:
             return False
         # Computed anew from all entries, a few hundred at most, rather than kept: no state can disagree with them.
@@ -76,6 +82,7 @@ class History:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over entries of `state_dict`."""
         self.entries = [Entry.model_validate(entry) for entry in state["entries"]]
+        self._judged = (0, False)
 
     def _score(self, entry: Entry) -> float | None:
         """Return the validation figure so that more is better."""

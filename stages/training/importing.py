@@ -66,7 +66,7 @@ def import_checkpoint(context: StageContext, config: TrainingConfig, path: Path,
     opened = open_session(replace(context, runtime=quiet), config, manifest_path=manifest_path)
     with numerics(is_deterministic=config.deterministic), opened as session:
         _take_over(session, found, path=path)
-        session.store.save(session.state.files(), _facts(session))
+        session.store.save(session.state.files().items(), _facts(session))
         session.tracker.save()
         return _told(session, found, path=path)
 

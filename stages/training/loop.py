@@ -26,24 +26,29 @@ def train(session: Session) -> None:
     Raises:
         Interrupted: a stop was asked for; the state is saved, if there was time.
         BadStepError: a step was not finite; nothing of it is saved.
+        ResourceExhausted, IntegrityError, OSError: a save in flight has met it.
     """
-    saver = Saver(session)
-    while True:
-        # Both come before the look at the stop flag: whoever stops here finds all that was done in a checkpoint, as
-        # long as SIGKILL leaves the time for it.
-        is_validated = _is_validation_pending(session) and _finish_mini_epoch(session)
-        if is_validated or saver.is_due() or session.context.stop.is_set:
-            saver.save(is_final=_is_done(session))
-        session.context.stop.check(where=f"{_where(session)}{saver.lost_steps}")
-        if _is_done(session):
-            return
-        batch = session.feed.next(session.tracker.get_resume_position())
-        if batch is None:
-            # Not an optimizer step, so no step is counted; back to the top, where the epoch's end may be a boundary
-            # that no batch has shown yet, because the chunks at the end of the epoch are missing.
-            _commit_epoch(session)
-            continue
-        _step(session, batch)
+    with Saver(session) as saver:
+        while True:
+            # Both come before the look at the stop flag: whoever stops here finds all that was done in a checkpoint, as
+            # long as SIGKILL leaves the time for it.
+            is_validated = _is_validation_pending(session) and _finish_mini_epoch(session)
+            is_stopping, is_done = session.context.stop.is_set, _is_done(session)
+            if is_validated or is_stopping or saver.is_due():
+                saver.save(is_final=is_done)
+            if is_stopping or is_done:
+                saver.finish()
+                session.context.stop.check(where=f"{_where(session)}{saver.lost_steps}")
+            if is_done:
+                return
+            batch = session.feed.next(session.tracker.get_resume_position())
+            if batch is None:
+                # Not an optimizer step, so no step is counted; back to the top, where the epoch's end may be a
+                # boundary that no batch has shown yet, because the chunks at the end of the epoch are missing.
+                _commit_epoch(session)
+                continue
+            _step(session, batch)
+            saver.after_step()
 
 
 def _is_validation_pending(session: Session) -> bool:
@@ -51,10 +56,10 @@ def _is_validation_pending(session: Session) -> bool:
 
 
 def _is_done(session: Session) -> bool:
-    if _is_validation_pending(session):
-        return False
+    # What changes only at the end of a mini-epoch comes first: this is asked before each step.
     num_mini_epochs = session.config.epochs * session.mini_epochs.per_epoch
-    return session.history.mini_epoch >= num_mini_epochs or session.history.is_stopping
+    is_over = session.history.mini_epoch >= num_mini_epochs or session.history.is_stopping
+    return is_over and not _is_validation_pending(session)
 
 
 def _finish_mini_epoch(session: Session) -> bool:

@@ -20,6 +20,7 @@ class MiniEpochs:
         self._group = num_chunks or max(1, len(self._counts))
         self._places: dict[int, int] = {}
         self._places_epoch = -1
+        self._last = (ResumePosition(0, -1, 0), 0)  # asked several times for each step
 
     @property
     def per_epoch(self) -> int:
@@ -28,6 +29,12 @@ class MiniEpochs:
 
     def completed(self, position: ResumePosition) -> int:
         """Return how many mini-epochs lie before `position`, counted from the start of training."""
+        if position == self._last[0]:
+            return self._last[1]
+        self._last = (position, self._count(position))
+        return self._last[1]
+
+    def _count(self, position: ResumePosition) -> int:
         before = position.epoch * self.per_epoch
         if position.chunk_id < 0:
             return before

@@ -12,10 +12,9 @@ from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_bytes
 from pipeline.stage import Output, StageResult
-from stages.tensors import load_tensors
+from stages.tensors import load_tensors, unshared
 from stages.training.history import Entry
 from stages.training.session import Session
-from stages.training.state import unshared
 
 WEIGHTS_KIND = "weights"
 _AVERAGED_PREFIX = "module."  # torch's AveragedModel keeps the weights under this name, beside its counter

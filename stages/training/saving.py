@@ -1,54 +1,132 @@
-"""When a checkpoint is due, and making one."""
+"""When a checkpoint is due, and making one while training goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+
+from pipeline.sealed import save_sealed
+from stages.training.background import Background
+from stages.training.cadence import Cadence
 from stages.training.checkpoints import TrainingFacts
+from stages.training.guard import BadStepError
 from stages.training.meter import TOTAL
 from stages.training.session import Session
+from stages.training.snapshot import HostMemory, Snapshot
 
 # Of the longest save so far. All that runs on a machine gets its SIGTERM together and then saves together, on a disk
 # that was free before. More would give away saves that fit; one that does not fit harms nothing, for it is atomic, but
 # the run then ends without a word.
 _SAVE_MARGIN = 1.5
+_LIVE_COPY_SECONDS = 1.0  # each copy costs an fsync, a few milliseconds on a disk that has nothing else to do
 
 
 class Saver:
-    """Saves a session; twice at the same point only if something happened in between."""
+    """Saves a session; twice at the same point only if something happened in between.
+
+    Training stops only for a copy of its state into memory that is used again. The copy is looked through and written
+    in the background, one save at a time: the next waits for the one in flight. When the block is left, all that was
+    begun is durable.
+
+    Attributes:
+        cadence: what saves cost, and when the next is due.
+        write_seconds: from the beginning of the newest one until it was durable.
+    """
 
     def __init__(self, session: Session) -> None:
+        runtime = session.context.runtime
         self._session = session
+        self._clock = session.context.stop.clock
+        self._background = Background(is_inline=not runtime.background_saves)
+        self._memory = HostMemory(session.learner.batches.device)
+        self.cadence = Cadence(runtime)
         self._saved = self._point()
-        self._longest_seconds = 0.0  # of a save; 0: not known yet, and then it is tried
+        self._is_prepared = False
+        self._longest_seconds = self.write_seconds = 0.0  # of a save; 0: not known yet, and then it is tried
+        self._copied_at = self._now = self._clock()  # when the live copy was made, and the last step ended
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for what is in flight; its error replaces one of the block, which came later."""
+        self._background.__exit__(kind, error, traceback)
+
+    def after_step(self) -> None:
+        """Take note of a step, and raise what a save in flight has met."""
+        before, self._now = self._now, self._clock()
+        self.cadence.after_step(self._now - before)
+        if self.is_writing:
+            return
+        self.finish()
+        if not self._is_prepared:
+            # What there is to save is known after a first step. Memory that nobody has used takes ten times as long to
+            # fill, so that is not left to the first save.
+            self._background.begin(self._session.state.memory_for(self._memory))
+            self._is_prepared = True
+        elif self._now - self._copied_at >= _LIVE_COPY_SECONDS:
+            tracker = self._session.tracker
+            self._background.begin(partial(save_sealed, tracker.path, tracker.state_dict()))
+            # The time after it: where the disk takes a second to sync, half the time still belongs to training.
+            self._copied_at = self._now = self._clock()
 
     def is_due(self) -> bool:
-        """Whether a checkpoint between two mini-epochs was asked for, by steps or by seconds, and is due."""
-        session = self._session
-        every_steps = session.context.runtime.checkpoint_interval_steps
-        every_seconds = session.context.runtime.checkpoint_interval_seconds
-        is_step = every_steps > 0 and session.tracker.global_step % every_steps == 0
-        return is_step or (every_seconds > 0 and session.telemetry.seconds_since_save >= every_seconds)
+        """Whether a checkpoint between two mini-epochs is due, by steps, by seconds, or by what saves cost."""
+        return self.cadence.is_due(step=self._session.tracker.global_step, is_writing=self.is_writing)
 
     def save(self, *, is_final: bool) -> None:
-        """Write a checkpoint, unless the newest is of this very point or SIGKILL would come before the end.
+        """Begin to write a checkpoint, unless the newest is of this very point or SIGKILL would come before the end.
 
         Raises:
-            BadStepError: what would be saved is not finite.
+            BadStepError: what was to be saved is not finite, now or at the save before.
             IntegrityError: what would be saved was trained on data that were altered meanwhile.
         """
         session = self._session
         # A stop right after a mini-epoch finds its checkpoint already made.
-        if self._point() == self._saved or not self._is_time_left():
-            return
-        clock = session.context.stop.clock
-        started = clock()
-        # A gradient can be finite and its step still overflow: both are looked at before good state is followed.
-        session.guard.settle()
-        session.guard.check_state(session.state)
-        session.feed.require_unaltered()
-        session.store.save(session.state.files(), self._facts(is_final=is_final))
-        session.telemetry.after_save()
+        if self._point() != self._saved:
+            session.guard.settle()
+            started = self._clock()
+            self.finish()
+            if self._is_time_left():
+                session.feed.require_unaltered()
+                self._begin(started, is_final=is_final)
+                self.cadence.begin_save(blocked_seconds=self._clock() - started)
+                if not self.is_writing:
+                    self.finish()
+        # What was done since the last step, a validation for the most part, is no part of the next one.
+        self._now = self._clock()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something is in flight."""
+        return self._background.is_busy
+
+    def finish(self) -> None:
+        """Wait until what was begun is durable; raises what it has met."""
+        self._background.wait()
+        self.cadence.end_save(write_seconds=self.write_seconds)
+
+    def _begin(self, started: float, *, is_final: bool) -> None:
+        session = self._session
+        snapshot = session.state.snapshot(self._memory)
+        facts, progress = self._facts(is_final=is_final), session.tracker.state_dict()
+        newest_step, sample_ids = session.guard.newest
+
+        def write() -> None:
+            _require_finite(snapshot, step=newest_step, sample_ids=sample_ids)
+            session.store.save(snapshot.contents(), facts)
+            # Brings all that others read to where the new checkpoint is.
+            save_sealed(session.tracker.path, progress)
+            self.write_seconds = self._clock() - started
+            self._longest_seconds = max(self._longest_seconds, self.write_seconds)
+
+        self._background.begin(write)
         self._saved = self._point()
-        self._longest_seconds = max(self._longest_seconds, clock() - started)
+        self._copied_at = self._clock()
+        session.telemetry.after_save()
 
     @property
     def lost_steps(self) -> str:
@@ -90,3 +168,10 @@ class Saver:
             config=session.config.model_dump(mode="json"),
             environment=dict(session.environment),
         )
+
+
+def _require_finite(snapshot: Snapshot, *, step: int, sample_ids: Sequence[int]) -> None:
+    """Raise BadStepError where a gradient was finite and its step still overflowed: it follows no good state."""
+    snapshot.settle()
+    if name := snapshot.not_finite():
+        raise BadStepError(f"{name} is not finite", step=step, sample_ids=sample_ids)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-import safetensors.torch
 import torch
 
 from pipeline.errors import IntegrityError
 from pipeline.memory import is_out_of_memory
 from pipeline.schema import Schema
 from stages.tensors import load_tensors
+from stages.training.snapshot import HostMemory, Snapshot, TensorFile
 
 SCHEMA = Schema("training state")
 VALUES_NAME = "trainer_state.json"
@@ -49,26 +50,36 @@ class TrainState:
         self._documents = dict(documents or {})
         self._later = later
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the files that hold the state, one at a time: name and contents."""
+    def snapshot(self, memory: HostMemory) -> Snapshot:
+        """Copy the state of this moment into `memory`, and return it as the files that hold it."""
         values: dict[str, Any] = {}
+        files: list[tuple[str, TensorFile | str]] = []
+        found: dict[str, TensorFile] = {}
         for name, part in self._parts.items():
             state = part.state_dict()
             if name in self._documents:
-                yield self._documents[name], _encode(state)
+                files.append((self._documents[name], _encode(state)))
                 continue
             tensors: dict[str, torch.Tensor] = {}
             values[name] = _split(state, tensors, prefix="")
             if tensors:
-                yield f"{name}{_TENSORS_SUFFIX}", safetensors.torch.save(unshared(tensors))
-        yield VALUES_NAME, _encode({"schema_version": SCHEMA.version, "parts": values})
+                found[name] = memory.copy(name, tensors)
+                files.append((f"{name}{_TENSORS_SUFFIX}", found[name]))
+        files.append((VALUES_NAME, _encode({"schema_version": SCHEMA.version, "parts": values})))
+        return Snapshot(tuple(files), found, memory.mark())
 
-    def not_finite(self) -> str:
-        """Return the name of a tensor that holds NaN or infinity, "" if there is none; waits for the device once."""
-        tensors: dict[str, torch.Tensor] = {}
+    def memory_for(self, memory: HostMemory) -> Callable[[], None]:
+        """Return what makes the memory for snapshots of a state like that of this moment; any thread may call it."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
         for name, part in self._parts.items():
-            _split(part.state_dict(), tensors, prefix=f"{name}{_SEPARATOR}")
-        return _first_not_finite(tensors)
+            _split(part.state_dict(), found.setdefault(name, {}), prefix="")
+        return partial(memory.make, {name: tensors for name, tensors in found.items() if tensors})
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files that hold the state, by name."""
+        snapshot = self.snapshot(HostMemory(torch.device("cpu")))
+        snapshot.settle()
+        return {name: bytes(data) for name, data in snapshot.contents()}
 
     def load(self, contents: Mapping[str, bytes], *, without: frozenset[str] = frozenset()) -> None:
         """Continue from the files of a verified checkpoint, leaving the parts named in `without` as they are.
@@ -111,25 +122,7 @@ def require_finite(contents: Mapping[str, bytes]) -> None:
 
 def _first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    if not floating:
-        return ""
-    # One number for each tensor, brought to the host together. The first device there is: counters may lie on the CPU.
-    flags = [torch.isfinite(tensor).all() for tensor in floating.values()]
-    device = next((flag.device for flag in flags if flag.device.type != "cpu"), flags[0].device)
-    are_finite = torch.stack([flag.to(device) for flag in flags]).tolist()
-    return next((name for name, is_finite in zip(floating, are_finite, strict=True) if not is_finite), "")
-
-
-def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return contiguous CPU tensors of which no two share memory (as tied weights do): safetensors knows no sharing."""
-    used: set[int] = set()
-    result = {}
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        address = own.untyped_storage().data_ptr()
-        result[name] = own.clone() if address in used else own
-        used.add(address)
-    return result
+    return next((name for name, tensor in floating.items() if not bool(torch.isfinite(tensor).all())), "")
 
 
 def _split(state: Mapping[str, Any], tensors: dict[str, torch.Tensor], *, prefix: str) -> dict[str, Any]:
@@ -152,6 +145,6 @@ def _put(state: dict[str, Any], keys: list[str], tensor: torch.Tensor) -> None:
     state[keys[-1]] = tensor
 
 
-# Sorted keys: the same state gives the same bytes, whether it was computed or loaded.
-def _encode(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+# Text at once: a part may go on with the very lists that it has returned.
+def _encode(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, allow_nan=False)

@@ -1,4 +1,4 @@
-"""What training tells while it runs: progress, curves, the sample log, and the live copy of its position."""
+"""What training tells while it runs: progress, curves, and the sample log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from stages.training.progress import TrainingProgressTracker
 from stages.training.sample_log import SampleLog
 
 _PROGRESS_SECONDS = 0.25  # as often as the eye follows; reporters thin it out further
-_LIVE_COPY_SECONDS = 1.0  # each copy costs an fsync, a few milliseconds
 _NUM_POINTS = 500  # of a curve over the whole run
 _SMOOTHING = 0.3  # weight of the newest interval in the rate
 
@@ -34,7 +33,7 @@ class Telemetry:
         self._total_steps = total_steps
         self._clock = clock
         self._points_every = max(1, total_steps // _NUM_POINTS)
-        self._shown_at = self._copied_at = self._saved_at = clock()
+        self._shown_at = self._saved_at = clock()
         self._shown_step, self._num_images = 0, 0
         self._images_per_second, self._step_seconds = 0.0, 0.0
         self._open = ExitStack()
@@ -71,10 +70,6 @@ class Telemetry:
         # By the clock, not by steps: a step may take a millisecond or a minute.
         if now - self._shown_at >= _PROGRESS_SECONDS:
             self._show(now, step, figures())
-        if now - self._copied_at >= _LIVE_COPY_SECONDS:
-            self._tracker.save()
-            # The time after it: on a disk that takes a second to sync, half the time still belongs to training.
-            self._copied_at = self._clock()
 
     def point(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""
@@ -83,14 +78,8 @@ class Telemetry:
             self._curves.add(step, values)
 
     def after_save(self) -> None:
-        """Bring everything that others read to where the new checkpoint is."""
+        """Take note that the state of this moment is in a checkpoint, or will be in a moment."""
         self._saved_at = self._clock()
-        self._tracker.save()
-
-    @property
-    def seconds_since_save(self) -> float:
-        """Age of the last checkpoint, or of the process where it has made none."""
-        return self._clock() - self._saved_at
 
     def close(self) -> None:
         """Close the files."""
