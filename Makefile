@@ -11,7 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
 LOADERS := $(patsubst %,.bench/%/.installed,loaders litdata mds)
 
-.PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
+.PHONY: run test lint format bench bench-setup bench-checkpoint bench-step-tax bench-save-often gpu-check crash soak \
+	mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -47,6 +48,15 @@ bench-coco: $(INSTALLED)  ## the COCO figures beside the packages that compute t
 
 bench-standard: $(INSTALLED)  ## the standard profile from nothing to its targets, with the share of each part
 	$(BIN)/python benchmarks/standard.py $(ARGS)
+
+bench-checkpoint: .bench/lightning/.installed  ## what a checkpoint of 456 MB costs training, beside its peers (2 min)
+	$(BIN)/python benchmarks/checkpoint.py
+
+bench-step-tax: .bench/accelerate/.installed .bench/lightning/.installed  ## what the training loop adds to each step, beside its peers (4 min)
+	$(BIN)/python benchmarks/step_tax.py
+
+bench-save-often: $(INSTALLED)  ## work lost by a kill, and its cost, on the standard profile (4 min)
+	$(BIN)/python benchmarks/save_often.py
 
 bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each into an environment of its own
 
