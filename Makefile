@@ -29,7 +29,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) bench-loader bench-resume bench-compression  ## whole-process times beside their yardsticks
+bench: $(INSTALLED) bench-loader bench-resume bench-compression bench-checkpoint bench-step-tax bench-save-often  ## whole-process times beside their yardsticks
 	$(BIN)/python benchmarks/startup.py
 
 bench-loader: $(LOADERS)  ## batches a second of the reader, beside other loaders
