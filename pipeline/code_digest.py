@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import StageConfig
-from pipeline.fingerprint import digest_bytes
+from pipeline.fingerprint import digest_bytes, digest_json
 from pipeline.stage import Stage
-from pipeline.stat_cache import StatCache
+from pipeline.stat_cache import StatCache, by_folder
 
 _ORCHESTRATOR = __name__.partition(".")[0]
 _OBJECT_NAME = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")  # "module:object", as settings name code
@@ -29,12 +29,18 @@ def code_digests(stage: Stage, *, configs: Iterable[StageConfig], cache: StatCac
     the stages before it) name as "module:object".
     """
     top = type(stage).__module__
-    root = _root_of(top)
     names = [top, *(name for config in configs for name in _modules_named(config.model_dump(mode="json")))]
+    search = _Search(_root_of(top), package=top.partition(".")[0], cache=cache)
+    question = {"name": f"code of {stage.name}", "key": digest_json([str(search.root), names])}
+    known: dict[str, str] | None = cache.recall(**question, locate=search.root.joinpath)
+    if known is not None:
+        return known
     digests: dict[str, str] = {}
-    for module, path in _closure(names, root=root, package=top.partition(".")[0], cache=cache).items():
+    for module, path in search.closure(names).items():
         definitions = cache.get(path, "code", _parse)["definitions"]
         digests.update({f"{module}{name}": digest for name, digest in definitions.items()})
+    locate = search.root.joinpath
+    cache.remember(value=digests, **question, read=by_folder(search.found), absent=search.absent, locate=locate)
     return digests
 
 
@@ -43,33 +49,63 @@ def changed_code(recorded: Mapping[str, str], current: Mapping[str, str]) -> tup
     return tuple(sorted(name for name in recorded.keys() | current.keys() if recorded.get(name) != current.get(name)))
 
 
-def _closure(names: Iterable[str], *, root: Path, package: str, cache: StatCache) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    seen: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        path = _source_of(name, root=root, package=package)
-        if path is None:
-            continue
-        found[name] = path
-        waiting.extend(_parents(name))
-        waiting.extend(_absolute(name, path, imported) for imported in cache.get(path, "code", _parse)["imports"])
-    return found
+class _Search:
+    """Looks for the sources of modules below a folder.
 
+    Attributes:
+        found: the sources that are there, relative to `root`.
+        absent: those that were looked for and are not; a new one might be what an import means.
+    """
 
-def _source_of(module: str, *, root: Path, package: str) -> Path | None:
-    top = module.partition(".")[0]
-    # Beside an installed package lie all others; beside one that is worked on, the rest of its project.
-    is_inside = top == package or "site-packages" not in root.parts
-    if not module or top == _ORCHESTRATOR or not is_inside:
+    def __init__(self, root: Path, *, package: str, cache: StatCache) -> None:
+        self.root = root
+        self.found: set[str] = set()
+        self.absent: set[str] = set()
+        self._cache = cache
+        # Beside an installed package lie all others; beside one that is worked on, the rest of its project.
+        self._only_package = package if "site-packages" in root.parts else ""
+        self._sources: dict[str, Path | None] = {}
+
+    def closure(self, names: Iterable[str]) -> dict[str, Path]:
+        """Return the modules `names` and all that they import, as far as they have sources here."""
+        seen: dict[str, Path] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            path = None if name in seen else self._source_of(name)
+            if path is not None:
+                seen[name] = path
+                imports = self._cache.get(path, "code", _parse)["imports"]
+                waiting += [*_parents(name), *(_absolute(name, path, imported) for imported in imports)]
+        return seen
+
+    def _source_of(self, module: str) -> Path | None:
+        if module not in self._sources:
+            self._sources[module] = self._look_for(module)
+        return self._sources[module]
+
+    def _look_for(self, module: str) -> Path | None:
+        above, _, _ = module.rpartition(".")
+        top = module.partition(".")[0]
+        if not module or top == _ORCHESTRATOR or self._only_package not in ("", top):
+            return None
+        if above and not self._is_package(above):  # most names that are imported from a module are no modules
+            return None
+        base = module.replace(".", "/")
+        candidates = [f"{base}.py", f"{base}/__init__.py"]
+        for candidate in candidates:
+            if (self.root / candidate).is_file():
+                self.found.add(candidate)
+                return self.root / candidate
+        # Where there is no such folder there is nothing in it either.
+        self.absent.update(candidates if (self.root / base).exists() else (candidates[0], base))
         return None
-    base = root.joinpath(*module.split("."))
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
+
+    def _is_package(self, module: str) -> bool:
+        source = self._source_of(module)
+        if source is None:
+            return self.root.joinpath(*module.split(".")).is_dir()
+        return source.name == "__init__.py"
 
 
 def _root_of(module: str) -> Path:

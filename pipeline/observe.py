@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from pipeline.code_digest import changed_code
 from pipeline.config import later_defaults
@@ -12,11 +13,18 @@ from pipeline.decide import FieldChange, Observation
 from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_json
 from pipeline.reading import require_lost
-from pipeline.records import Artifact, StageRecord
+from pipeline.records import SCHEMA, Artifact, StageRecord
 from pipeline.secrets import hide
 from pipeline.stage import ReadsFiles, Repairable, Resumable, Stage, StageContext
-from pipeline.stat_cache import StatCache
+from pipeline.stat_cache import StatCache, by_folder
 from pipeline.workspace import Workspace
+
+
+class Digests(Protocol):
+    """Knows the digests of files."""
+
+    def digest(self, path: Path) -> str:
+        """Return the xxh3-128 of the file at `path`; raises OSError or IntegrityError."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,7 @@ def observe(
     cache: StatCache,
 ) -> Sight:
     """Look at everything that decides about `stage`, whose upstream stages are whole."""
-    record, problem = _load_record(context)
-    damage = find_damage(record, workspace=context.workspace, cache=cache) if record else ()
+    record, problem, damage = _look_at_record(context, cache)
     damaged = [found.artifact for found in damage]
     observation = Observation(
         stage=stage.name,
@@ -67,16 +74,19 @@ def observe(
     return Sight(observation=observation, record=record, damage=damage)
 
 
-def digest_inputs(stage: Stage, upstream: Mapping[str, StageRecord], *, cache: StatCache) -> dict[str, str]:
-    """Return the digest of each input of `stage`: of the upstream artifacts that it consumes, and of external files.
-
-    Only kind, file name, size and content count: where an artifact lies does not change the ground it gives.
-    """
+def digest_inputs(
+    stage: Stage, upstream: Mapping[str, StageRecord], *, workspace: Workspace, cache: StatCache
+) -> dict[str, str]:
+    """Return the digest of each input of `stage`: of the upstream artifacts that it consumes, and of external files."""
     digests = {}
     for name, kinds in stage.inputs.items():
-        consumed = (artifact for artifact in upstream[name].artifacts if not kinds or artifact.kind in kinds)
-        ground = sorted((one.kind, one.path.rpartition("/")[2], one.size, one.xxh3) for one in consumed)
-        digests[name] = digest_json(ground)
+        path = workspace.records.path_of(upstream[name])
+        question = {"name": f"{name} for {stage.name}", "key": digest_json([path.name, kinds])}
+        known = cache.recall(**question, locate=workspace.absolute)
+        digests[name] = known or _ground(upstream[name], kinds)
+        if not known:
+            read = by_folder([workspace.relative(path)])
+            cache.remember(value=digests[name], **question, read=read, locate=workspace.absolute)
     if isinstance(stage, ReadsFiles):
         for name, paths in stage.external_files().items():
             digests[name] = digest_json(sorted((path.as_posix(), cache.digest(path)) for path in paths))
@@ -92,18 +102,18 @@ def find_changed_inputs(
         for name in stage.inputs
         for damage in find_damage(context.inputs[name], workspace=context.workspace, cache=cache)
     ]
-    digests = digest_inputs(stage, context.inputs, cache=cache)
+    digests = digest_inputs(stage, context.inputs, workspace=context.workspace, cache=cache)
     changed = [name for name, digest in digests.items() if context.input_digests[name] != digest]
     return [str(found) for found in damage if found.artifact.path not in tolerated] + changed
 
 
-def find_damage(record: StageRecord, *, workspace: Workspace, cache: StatCache) -> tuple[Damage, ...]:
+def find_damage(record: StageRecord, *, workspace: Workspace, cache: Digests) -> tuple[Damage, ...]:
     """Return the artifacts of `record` that are missing, of another size or with other bytes."""
     found = ((artifact, _problem(artifact, workspace=workspace, cache=cache)) for artifact in record.artifacts)
     return tuple(Damage(artifact, problem) for artifact, problem in found if problem)
 
 
-def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> str:
+def _problem(artifact: Artifact, *, workspace: Workspace, cache: Digests) -> str:
     try:
         path = workspace.resolve(artifact.path)
         size = path.stat().st_size
@@ -121,11 +131,43 @@ def _problem(artifact: Artifact, *, workspace: Workspace, cache: StatCache) -> s
     return ""
 
 
+def _look_at_record(context: StageContext, cache: StatCache) -> tuple[StageRecord | None, str, tuple[Damage, ...]]:
+    """Return the record of this run, why it cannot be read, and which artifacts are not as it says.
+
+    That all is as it says is remembered, for the record and its artifacts together.
+    """
+    workspace, store = context.workspace, context.workspace.records
+    path = _path_of_record(context)
+    question = {"name": f"record of {context.stage}", "key": f"{path.name} {SCHEMA.version}"}
+    if known := cache.recall(**question, locate=workspace.absolute):
+        return store.recalled(path, known), "", ()
+    record, problem = _load_record(context)
+    damage = find_damage(record, workspace=workspace, cache=cache) if record else ()
+    if record and not damage:
+        read = by_folder([workspace.relative(path), *(artifact.path for artifact in record.artifacts)])
+        without_artifacts = record.model_dump(mode="json", exclude={"artifacts"})
+        cache.remember(value=without_artifacts, **question, read=read, locate=workspace.absolute)
+    return record, problem, damage
+
+
+def _ground(record: StageRecord, kinds: Collection[str]) -> str:
+    """Return the digest of the artifacts of some kinds; no kinds mean all.
+
+    Only kind, file name, size and content count: where an artifact lies does not change the ground it gives.
+    """
+    consumed = (artifact for artifact in record.artifacts if not kinds or artifact.kind in kinds)
+    return digest_json(sorted((one.kind, one.path.rpartition("/")[2], one.size, one.xxh3) for one in consumed))
+
+
+def _path_of_record(context: StageContext) -> Path:
+    return context.workspace.records.path(
+        context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest
+    )
+
+
 def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
-    store = context.workspace.records
-    path = store.path(context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
     try:
-        return store.load(path), ""
+        return context.workspace.records.load(_path_of_record(context)), ""
     except FileNotFoundError:
         return None, ""
     except NewerFormat:
@@ -136,9 +178,7 @@ def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
 
 def _changed_code(record: StageRecord | None, context: StageContext, code: Mapping[str, str]) -> tuple[str, ...]:
     """Compare with the code of the record, or with that with which unfinished work began."""
-    store = context.workspace.records
-    path = store.path(context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
-    before = record.code if record else store.code_at_begin(path)
+    before = record.code if record else context.workspace.records.code_at_begin(_path_of_record(context))
     return changed_code(before, code) if before else ()
 
 

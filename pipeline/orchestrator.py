@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, UsageError, WorkspaceLocked
 from pipeline.events import Event, Kind, Reporter
 from pipeline.execution import Executor
 from pipeline.fingerprint import config_hash, digest_json
@@ -22,7 +23,6 @@ from pipeline.lock import RunLock
 from pipeline.observe import Sight, digest_inputs, find_damage, observe
 from pipeline.records import StageRecord
 from pipeline.reporting import tell_on_stderr
-from pipeline.reset import Removal, configs_of, everything_of
 from pipeline.stage import (
     ImportsCheckpoints,
     ProgressReport,
@@ -33,8 +33,11 @@ from pipeline.stage import (
     StageContext,
 )
 from pipeline.stat_cache import StatCache
-from pipeline.validation import Validation, validate_stage
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.reset import Removal
+    from pipeline.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,11 @@ class Orchestrator:
         self._reporter = reporter
         self._stop = stop
         self._reruns_on_code_change = reruns_on_code_change
-        self._cache = StatCache(workspace.checkpoints / ".stat_cache")
         self._hashes = {
             stage.name: config_hash(stage=stage.name, version=stage.version, config=stage.config) for stage in stages
         }
         self.run_name = f"{profile}-{digest_json(self._hashes)[:8]}"
+        self._cache = StatCache(workspace.checkpoints / ".stat_cache", run=self.run_name)
 
     def plan(self, *, forced: Collection[str] = (), until: str | None = None) -> tuple[StagePlan, ...]:
         """Return what `run` would do with each stage, as far as that is known now; touches nothing."""
@@ -194,13 +197,22 @@ class Orchestrator:
 
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
         """Compare what every record of every stage vouches for with the disk; deep: read every byte."""
-        return tuple(
+        from pipeline.validation import validate_stage
+
+        found = tuple(
             validate_stage(stage.name, workspace=self.workspace, cache=self._cache, is_deep=is_deep)
             for stage in self.stages
         )
+        if is_deep and any(each.problems for each in found):
+            # A disk may have changed bytes without touching their stat: the next run must not believe that either.
+            with suppress(WorkspaceLocked), self._locked():
+                self._cache.clear()
+        return found
 
     def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
         """Return what a reset of the stages `names` takes away; with all stages named, old results too."""
+        from pipeline.reset import configs_of, everything_of
+
         chosen = [stage for stage in self.stages if stage.name in names]
         if not only_this_run:
             return everything_of(chosen, workspace=self.workspace, has_all=len(chosen) == len(self.stages))
@@ -267,7 +279,7 @@ class Orchestrator:
             profile=self._profile,
             workspace=self.workspace,
             config_hash=self._hashes[stage.name],
-            input_digests=digest_inputs(stage, records, cache=self._cache),
+            input_digests=digest_inputs(stage, records, workspace=self.workspace, cache=self._cache),
             inputs={name: records[name] for name in stage.inputs},
             settings={each.name: each.config.model_dump(mode="json") for each in self.stages},
             runtime=self._runtime,

@@ -19,7 +19,7 @@ SCHEMA = Schema("stage record", migrations=(add_writer,))
 class Artifact(BaseModel):
     """A file that a stage left: what it is for (`kind`), where (relative to the workspace), how large, its digest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     kind: str
     path: str
@@ -30,7 +30,7 @@ class Artifact(BaseModel):
 class Target(BaseModel):
     """A figure that a run should reach; `value` is None where it could not be measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     data_set: str
     metric: str
@@ -46,7 +46,7 @@ class Target(BaseModel):
 class StageRecord(BaseModel):
     """What is known of a finished stage."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[2] = 2
     written_by: str = __version__
@@ -69,6 +69,19 @@ class StageRecord(BaseModel):
     duration_seconds: float
 
 
+class _RecalledRecord(StageRecord):
+    """A record that was read before and is unchanged; its artifacts are read again when somebody asks for them."""
+
+    _path: Path
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "artifacts":
+            return super().__getattr__(name)  # type: ignore[misc]
+        artifacts = RecordStore(self._path.parent.parent).load(self._path).artifacts
+        self.__dict__["artifacts"] = artifacts
+        return artifacts
+
+
 class RecordStore:
     """The records of one workspace: `checkpoints/<stage>/<config hash>[-<inputs digest>].json`.
 
@@ -83,9 +96,13 @@ class RecordStore:
         """Return where the record of this run of `stage` is or would be."""
         return self.folder / stage / f"{run_key(config_hash, inputs_digest)}.json"
 
+    def path_of(self, record: StageRecord) -> Path:
+        """Return where `record` is."""
+        return self.path(record.stage, config_hash=record.config_hash, inputs_digest=record.inputs_digest)
+
     def save(self, record: StageRecord) -> Path:
         """Write `record` durably; from now on the stage counts as whole."""
-        path = self.path(record.stage, config_hash=record.config_hash, inputs_digest=record.inputs_digest)
+        path = self.path_of(record)
         save_sealed(path, record.model_dump(mode="json"))
         return path
 
@@ -96,6 +113,13 @@ class RecordStore:
             return StageRecord.model_validate(document)
         except ValidationError as error:
             raise IntegrityError(f"{path} is not a stage record: {error.errors()[0]['msg']}") from error
+
+    def recalled(self, path: Path, without_artifacts: Mapping[str, Any]) -> StageRecord:
+        """Return the record at `path`, of which all is known but its artifacts; they are read when asked for."""
+        targets = tuple(Target.model_construct(**target) for target in without_artifacts["targets"])
+        record = _RecalledRecord.model_construct(**{**without_artifacts, "targets": targets})
+        record._path = path
+        return record
 
     def remove(self, path: Path) -> None:
         """Remove the record at `path`: from now on the stage does not count as whole."""
@@ -123,7 +147,7 @@ class RecordStore:
         digests = {artifact.path: artifact.xxh3 for artifact in record.artifacts}
         for other in self.readable(record.stage):
             if any(digests.get(artifact.path, artifact.xxh3) != artifact.xxh3 for artifact in other.artifacts):
-                self.remove(self.path(other.stage, config_hash=other.config_hash, inputs_digest=other.inputs_digest))
+                self.remove(self.path_of(other))
 
     def readable(self, stage: str) -> list[StageRecord]:
         """Return all records of `stage` that can be read, the most recently finished last."""

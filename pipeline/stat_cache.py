@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +21,43 @@ from pipeline.reading import read_regular
 # files with the time of their last tick (4 ms on Linux), some file systems with whole seconds.
 _RACY_NANOSECONDS = 2_000_000_000
 _MAX_BYTES = 1 << 30  # about 200 for each file that was ever read
+_packed = struct.Struct("<qqQq").pack
+
+# Names of files by their folders, which are named in a way that the `Locate` that comes along understands.
+Files = Mapping[str, Sequence[str]]
+Locate = Callable[[str], Path]
 
 
 class StatCache:
-    """Remembers values computed from files, under (path, name of the computation).
+    """Remembers values computed from one file, under (path, name of the computation), or from many, under a name.
 
-    A value is forgotten when size, mtime, inode or ctime of its file differ: ctime cannot be set by a program, so a
+    A value is forgotten when size, mtime, inode or ctime of a file differ: ctime cannot be set by a program, so a
     byte that was changed with size and mtime kept is seen too. Lost or damaged, the cache is empty.
+
+    Args:
+        path: where it lies. What follows from many files lies beside it, in one file for each `run`, so that a run in
+            which nothing changed reads that file alone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, run: str = "any") -> None:
+        self._opened = time.time_ns()
         self._path = path
-        self._entries: dict[str, list[Any]] = _load(path)
-        self._is_dirty = False
+        self._of_one = _Shelf(path)
+        self._of_many = _Shelf(path.with_name(f"{path.name}.{run}"))
 
     def get(self, path: Path, name: str, compute: Callable[[Path], Any]) -> Any:
         """Return `compute(path)`, a JSON value, from memory where that is safe; raises what `stat` and it raise."""
         key = f"{name}:{path}"
         signature = _signature(path.stat())
-        known = self._entries.get(key)
+        known = self._of_one.entries.get(key)
         if known is not None and known[0] == signature:
             return known[1]
         started = time.time_ns()
         value = compute(path)
-        self._is_dirty = self._entries.pop(key, None) is not None or self._is_dirty
+        self._of_one.drop(key)
         after = path.stat()
-        newest = max(after.st_ctime_ns, after.st_mtime_ns)
-        if _signature(after) == signature and newest < started - _RACY_NANOSECONDS:
-            self._entries[key] = [signature, value]
-            self._is_dirty = True
+        if _signature(after) == signature and _is_older(after, than=started):
+            self._of_one.put(key, [signature, value])
         return value
 
     def digest(self, path: Path) -> str:
@@ -54,28 +65,117 @@ class StatCache:
         digest: str = self.get(path, "xxh3", digest_file)
         return digest
 
-    def forget(self, path: Path) -> None:
-        """Drop the digest of `path`, so that it is read again."""
-        self._is_dirty = self._entries.pop(f"xxh3:{path}", None) is not None or self._is_dirty
+    def recall(self, name: str, *, key: str, locate: Locate) -> Any:
+        """Return the value that `remember` was given for `key` if no file behind it has changed since; else None."""
+        known = self._of_many.entries.get(name)
+        if known is None or known["key"] != key:
+            return None
+        try:
+            if known["signature"] != _joint_signature(_stats(known["read"], locate)):
+                return None
+        except (OSError, IntegrityError):
+            return None  # a file is gone, or its folder is reached through a link: whoever asks looks for himself
+        is_still_absent = not any(os.path.lexists(locate(path)) for path in known["absent"])
+        return known["value"] if is_still_absent else None
+
+    def remember(
+        self, name: str, value: Any, *, key: str, read: Files, locate: Locate, absent: Iterable[str] = ()
+    ) -> None:
+        """Keep `value`, which is not None, as the answer to `key`, unless a file may have changed since it was read.
+
+        It follows from the files `read`, each of them read after this cache was opened, and from there being nothing at
+        the paths `absent`.
+        """
+        self._of_many.drop(name)
+        try:
+            stats = list(_stats(read, locate))
+        except (OSError, IntegrityError):
+            return
+        # Links are left out: what they lead to has a stat of its own.
+        if all(stat.S_ISREG(each.st_mode) and _is_older(each, than=self._opened) for each in stats):
+            known = {"key": key, "read": read, "absent": list(absent), "signature": _joint_signature(stats)}
+            self._of_many.put(name, {**known, "value": value})
+
+    def clear(self) -> None:
+        """Remove all that is remembered, by every run."""
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            files.remove(path)
 
     def save(self) -> None:
         """Write what is remembered, if that changed since it was loaded."""
+        self._of_one.save()
+        self._of_many.save()
+
+
+class _Shelf:
+    """A JSON object in a file, read when it is first asked for; a file that is lost or damaged is an empty one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_dirty = False
+
+    @cached_property
+    def entries(self) -> dict[str, Any]:
+        """What is on it."""
+        try:
+            digest, _, body = read_regular(self._path, max_bytes=_MAX_BYTES).partition(b"\n")
+            if digest.decode("ascii", "replace") == digest_bytes(body):
+                entries: dict[str, Any] = json.loads(body)
+                return entries
+        except (OSError, ValueError, RecursionError, IntegrityError):
+            pass  # absent, torn or no file: everything is read again
+        return {}
+
+    def put(self, key: str, value: Any) -> None:
+        """Put `value` there."""
+        self.entries[key] = value
+        self._is_dirty = True
+
+    def drop(self, key: str) -> None:
+        """Take away what is there, if anything is."""
+        self._is_dirty = self.entries.pop(key, None) is not None or self._is_dirty
+
+    def save(self) -> None:
+        """Write the file anew if something was put or dropped."""
         if self._is_dirty:
-            body = json.dumps(self._entries, separators=(",", ":")).encode()
+            body = json.dumps(self.entries, separators=(",", ":")).encode()
             files.write_bytes(self._path, digest_bytes(body).encode() + b"\n" + body)
             self._is_dirty = False
 
 
-def _signature(stat: os.stat_result) -> list[int]:
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
+def by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return `paths`, which have slashes, as `Files`."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        found.setdefault(folder, []).append(name)
+    return found
 
 
-def _load(path: Path) -> dict[str, list[Any]]:
-    try:
-        digest, _, body = read_regular(path, max_bytes=_MAX_BYTES).partition(b"\n")
-        if digest.decode("ascii", "replace") == digest_bytes(body):
-            entries: dict[str, list[Any]] = json.loads(body)
-            return entries
-    except (OSError, ValueError, RecursionError, IntegrityError):
-        pass  # absent, torn or no file: everything is read again
-    return {}
+def _signature(found: os.stat_result) -> list[int]:
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
+
+
+def _joint_signature(stats: Iterable[os.stat_result]) -> str:
+    # The same four, packed: there may be tens of thousands.
+    return digest_bytes(
+        b"".join([_packed(each.st_size, each.st_mtime_ns, each.st_ino, each.st_ctime_ns) for each in stats])
+    )
+
+
+def _is_older(found: os.stat_result, *, than: int) -> bool:
+    return max(found.st_ctime_ns, found.st_mtime_ns) < than - _RACY_NANOSECONDS
+
+
+def _stats(named: Files, locate: Locate) -> Iterator[os.stat_result]:
+    return map(os.lstat, _paths(named, locate))
+
+
+def _paths(named: Files, locate: Locate) -> Iterator[str]:
+    """Yield the paths of files; raises IntegrityError where a folder is reached through a link."""
+    for folder, names in named.items():
+        place = os.fspath(locate(folder))
+        if files.leads_through_link(Path(place)):
+            raise IntegrityError(f"{place} is reached through a link")
+        for name in names:
+            yield f"{place}/{name}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline.environment import usable_cores
 from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_file, digest_files
 from pipeline.observe import find_damage
 from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace
@@ -21,6 +26,24 @@ class Validation:
     problems: tuple[str, ...]
 
 
+class _ReadNow:
+    """The digests of all files that could be resolved, read just now."""
+
+    def __init__(self, relative_paths: Iterable[str], *, workspace: Workspace) -> None:
+        paths = []
+        for relative in relative_paths:
+            with suppress(IntegrityError, OSError):  # told when it is compared
+                paths.append(workspace.resolve(relative))
+        self._found = dict(zip(paths, digest_files(paths, num_threads=usable_cores()), strict=True))
+
+    def digest(self, path: Path) -> str:
+        """Return what was read; raises what reading it raised."""
+        found = self._found.get(path) or digest_file(path)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
 def validate_stage(name: str, *, workspace: Workspace, cache: StatCache, is_deep: bool) -> Validation:
     """Compare every artifact of every record of a stage with its digest; deep: read every byte, trust no stat."""
     problems: list[str] = []
@@ -31,11 +54,9 @@ def validate_stage(name: str, *, workspace: Workspace, cache: StatCache, is_deep
         except IntegrityError as error:
             problems.append(error.message)
     artifacts = {artifact.path: artifact for record in records for artifact in record.artifacts}
-    if is_deep:
-        for artifact in artifacts.values():
-            cache.forget(workspace.resolve(artifact.path))
+    digests = _ReadNow(artifacts, workspace=workspace) if is_deep else cache
     for record in records:
-        problems += [str(damage) for damage in find_damage(record, workspace=workspace, cache=cache)]
+        problems += [str(damage) for damage in find_damage(record, workspace=workspace, cache=digests)]
     return Validation(
         stage=name,
         num_records=len(records),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import stat_cache
 from pipeline.fingerprint import digest_bytes, digest_file
-from pipeline.stat_cache import StatCache
+from pipeline.stat_cache import StatCache, by_folder
 
 
 @pytest.fixture
@@ -87,12 +89,81 @@ def test_named_pipe_in_its_place_is_an_empty_cache(tmp_path: Path) -> None:
     assert StatCache(tmp_path / "cache").digest(tmp_path / "file") == digest_bytes(b"1")
 
 
-def test_forget_reads_again(tmp_path: Path, reads: list[Path]) -> None:
-    """`validate --deep` can make the cache read every byte."""
-    file = tmp_path / "x"
-    file.write_bytes(b"abc")
-    cache = StatCache(tmp_path / "cache")
-    cache.digest(file)
-    cache.forget(file)
-    cache.digest(file)
-    assert reads == [file, file]
+class _Remembered:
+    """What follows from the files a and b in a folder, asked for by one process after the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "folder"
+        self.folder.mkdir()
+        self.files = [self.folder / name for name in ("a", "b")]
+        for file in self.files:
+            file.write_bytes(b"abc")
+        self._root = root
+
+    def recall(self, key: str = "question") -> Any:
+        """Ask in a new process, as it were."""
+        return StatCache(self._root / "cache").recall("name", key=key, locate=self._root.joinpath)
+
+    def remember(self) -> None:
+        """Remember the answer in a process of its own."""
+        cache = StatCache(self._root / "cache")
+        read = by_folder(file.relative_to(self._root).as_posix() for file in self.files)
+        cache.remember("name", [1], key="question", read=read, absent=["folder/c"], locate=self._root.joinpath)
+        cache.save()
+
+
+@pytest.fixture
+def remembered(tmp_path: Path, reads: list[Path]) -> _Remembered:  # noqa: ARG001 - for its clock
+    """Give an answer that is remembered."""
+    remembered = _Remembered(tmp_path)
+    remembered.remember()
+    assert remembered.recall() == [1]
+    return remembered
+
+
+def _flip(file: Path) -> None:
+    ctime = file.stat().st_ctime_ns
+    while file.stat().st_ctime_ns == ctime:  # until the kernel's clock has ticked
+        _flip_byte_keeping_size_and_mtime(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _flip,
+        lambda file: file.unlink(),
+        lambda file: file.rename(file.with_name("c")),
+        lambda file: file.with_name("c").mkdir(),
+        lambda file: (file.rename(file.with_name("d")), file.symlink_to(file.with_name("d"))),
+        lambda file: (file.parent.rename(file.parents[1] / "d"), file.parent.symlink_to(file.parents[1] / "d")),
+    ],
+    ids=["flipped", "gone", "renamed", "a new one", "a link to the same file", "a link to the same folder"],
+)
+def test_answer_is_forgotten_with_any_of_its_files(remembered: _Remembered, change: Callable[[Path], object]) -> None:
+    """One changed file of many, one that is new where none was, or a link on the way: the answer is asked for again."""
+    change(remembered.files[1])
+    assert remembered.recall() is None
+
+
+def test_answer_to_another_question_is_none(remembered: _Remembered) -> None:
+    """What was remembered for other settings is not taken."""
+    assert remembered.recall("another question") is None
+
+
+def test_links_and_fresh_files_are_not_remembered(
+    tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer from a link, whose own stat says nothing of what it leads to, or from fresh files is not kept."""
+    remembered = _Remembered(tmp_path)
+    remembered.files[1].rename(tmp_path / "real")
+    remembered.files[1].symlink_to(tmp_path / "real")
+    remembered.remember()
+    assert remembered.recall() is None
+    remembered.files.pop()
+    with monkeypatch.context() as patch:
+        patch.setattr(stat_cache, "_RACY_NANOSECONDS", 10_000_000_000)
+        remembered.remember()
+    assert remembered.recall() is None
+    remembered.remember()
+    assert remembered.recall() == [1]
+    assert reads == []
