@@ -9,12 +9,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
+from typer.models import CommandInfo
 
 from pipeline.answer import Answer
 from pipeline.errors import UsageError
@@ -164,6 +166,19 @@ def config_schema(settings: SettingsOptions) -> Work:
     return partial(commands.config_schema, settings)
 
 
+def _app_of(words: Sequence[str]) -> typer.Typer:
+    """Return the app with the one command that `words` name: building all of them takes longer than most commands."""
+    name = next((word for word in words if word != "--debug"), "")
+    asked = copy(app)
+    asked.registered_commands = [each for each in app.registered_commands if name == _name_of(each)]
+    asked.registered_groups = [each for each in app.registered_groups if name == each.name]
+    return asked if asked.registered_commands or asked.registered_groups else app
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code; every exception ends here."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -171,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     document: Mapping[str, Any] = {}
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     try:
-        work: Work | int = app(words or ["--help"], prog_name="pipeline", standalone_mode=False)
+        work: Work | int = _app_of(words)(words or ["--help"], prog_name="pipeline", standalone_mode=False)
         if isinstance(work, int):  # Typer itself has answered, as it does to --help
             return work
         answer = work()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pipeline.answer import Answer
 from pipeline.console import console
@@ -33,9 +33,11 @@ from pipeline.options import RunOptions, SettingsOptions
 from pipeline.orchestrator import StageOutcome
 from pipeline.records import Target
 from pipeline.reporting import EventLog, LogFile, tell_on_stderr
-from pipeline.reset import Removal
 from pipeline.session import Session, find_definition, open_session
 from pipeline.tables import counted, duration, size, table, wrapped
+
+if TYPE_CHECKING:
+    from pipeline.reset import Removal
 
 _LISTED_SINGLY = 3  # so many files of one folder are named, more are counted
 # Shows a person what would go and asks whether it may; the text is made for a width in characters.

@@ -15,7 +15,7 @@ _LATER = "later"  # marks a field in its pydantic metadata
 class StageConfig(BaseModel):
     """Settings of one stage; every field changes the result, so the whole of it is hashed (but see `later`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 def later(default: Any, *, description: str, **bounds: Any) -> Any:
@@ -78,7 +78,7 @@ def _as_fraction(value: Any) -> Any:
 class RuntimeOptions(BaseModel):
     """How a run is carried out; recorded, never hashed, because the result does not depend on it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training and evaluation compute")
     num_workers: int = Field(0, ge=0, le=256, description="processes for data generation; 0: one per usable core")

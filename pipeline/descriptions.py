@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.decide import Action, Decision, Reason, describe_code_changes
 from pipeline.orchestrator import Orchestrator, StagePlan
@@ -13,8 +13,10 @@ from pipeline.records import StageRecord, Target
 from pipeline.reporting import figures
 from pipeline.stage import ProgressReport
 from pipeline.tables import bar, counted, duration, size, table, wrapped
-from pipeline.validation import Validation
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.validation import Validation
 
 SCHEMA_VERSION = 1
 STATES = {

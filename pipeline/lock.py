@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import stat
 import sys
 import threading
@@ -155,7 +154,7 @@ class RunLock:
         self._num_beats += 1
         lease = {
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": os.uname().nodename,
             "started_at": self._started_at,
             "seen_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": _machine(),
@@ -233,7 +232,7 @@ def _machine() -> str:
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
-        return socket.gethostname()
+        return os.uname().nodename
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -99,6 +100,9 @@ def open_session(
         assignments=options.assignments or (),
         flags=_flags(options, definition) | ({"runtime.strict_env": ("--strict-env", True)} if is_strict else {}),
     )
+    if not gc.isenabled():
+        gc.freeze()  # what was imported stays: no collection need look at it, not even the one at the end
+        gc.enable()
     return Session(definition, settings, workspace)
 
 

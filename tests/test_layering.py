@@ -134,6 +134,18 @@ def test_quick_commands_load_little(arguments: list[str], tmp_path: Path) -> Non
     assert not loaded & (_HEAVY | {"rich", "asyncio"})
 
 
+def test_a_run_that_finds_everything_done_loads_little(tmp_path: Path) -> None:
+    """A cached `run` loads nothing that works, and nothing that reads the metadata of installed packages."""
+    settings = [
+        *("--profile", "quick", "--until", "data", "--quiet"),
+        *(f"--set=data_generation.{name}=1" for name in ("dataset_size", "validation_size", "test_size")),
+    ]
+    assert "numpy" in _loaded("run", *settings, workspace=tmp_path)
+    loaded = _loaded("run", *settings, workspace=tmp_path)
+    assert {"pipeline", "stages", "pydantic"} <= loaded
+    assert not loaded & (_HEAVY | {"rich", "asyncio", "multiprocessing", "ctypes", "logging", "email", "zipfile"})
+
+
 def test_help_does_not_load_the_stages(tmp_path: Path) -> None:
     """`pipeline --help` needs no pipeline definition."""
     assert "stages" not in _loaded("--help", workspace=tmp_path)

@@ -28,7 +28,7 @@ class ChunkEntry(BaseModel):
         xxh3: digest of the whole file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     chunk_id: int = Field(ge=0)
     split: str
@@ -77,7 +77,7 @@ class ChunkPlan:
 class Manifest(BaseModel):
     """All chunks of a data set, and what their readers must know about the samples (`meta`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     meta: dict[str, Any]

@@ -26,7 +26,7 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 class StyleWeights(BaseModel):
     """How often a stroke is drawn in each style, relative to each other; the styles are those of Bongard-LOGO."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     outline: Weight = Field(4.0, description="one plain line")
     circles: Weight = Field(1.0, description="a row of small circles")

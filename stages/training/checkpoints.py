@@ -42,7 +42,7 @@ class TrainingFacts(BaseModel):
         environment: what the bits depend on besides the settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     global_step: int = Field(ge=0)
     total_steps: int = Field(ge=0)
@@ -59,7 +59,7 @@ class TrainingFacts(BaseModel):
 class StoredFile(BaseModel):
     """Size in bytes and digest of one file of a checkpoint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     size: int
     xxh3: str

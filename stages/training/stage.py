@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.errors import IntegrityError, UsageError
 from pipeline.stage import ProgressReport, ProgressRow, StageContext, StageResult
 from stages.chunks.manifest import load_manifest
-from stages.training.checkpoints import Checkpoint, open_store
 from stages.training.config import TrainingConfig
-from stages.training.progress import PROGRESS_NAME, ResumePosition, TrainingProgressTracker
+
+if TYPE_CHECKING:  # a run that finds everything done looks at no checkpoint
+    from stages.training.checkpoints import Checkpoint
+    from stages.training.progress import ResumePosition, TrainingProgressTracker
 
 
 class TrainingStage:
@@ -43,6 +46,8 @@ class TrainingStage:
 
     def partial_work(self, context: StageContext) -> str:
         """Describe the newest checkpoint that has all its files, from its metadata alone."""
+        from stages.training.progress import ResumePosition
+
         checkpoint = _newest(context)
         if checkpoint is None:
             return ""
@@ -52,6 +57,9 @@ class TrainingStage:
 
     def discard_partial_work(self, context: StageContext) -> None:
         """Remove the checkpoints and the live progress."""
+        from stages.training.checkpoints import open_store
+        from stages.training.progress import PROGRESS_NAME
+
         # By name, not the whole folder: what somebody else put there stays.
         files.remove(context.state_folder / PROGRESS_NAME)
         open_store(context).discard()
@@ -64,6 +72,8 @@ class TrainingStage:
 
     def progress_report(self, context: StageContext) -> ProgressReport | None:
         """Tell how far each epoch is trained, and each chunk of the current one."""
+        from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
+
         tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=self.config.seed)
         try:
             if not tracker.load():
@@ -133,5 +143,7 @@ def _chunk_rows(
 
 
 def _newest(context: StageContext) -> Checkpoint | None:
+    from stages.training.checkpoints import open_store
+
     found = (item for item in reversed(open_store(context).checkpoints()) if item.is_complete)
     return next(found, None)
