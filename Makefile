@@ -29,8 +29,17 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) bench-loader bench-resume bench-compression bench-checkpoint bench-step-tax bench-save-often  ## whole-process times beside their yardsticks
+bench: bench-startup bench-noop bench-deep bench-loader bench-resume bench-compression bench-data bench-coco \
+	bench-standard bench-checkpoint bench-step-tax bench-save-often  ## all figures about speed
+
+bench-startup: $(INSTALLED)  ## commands that do no work
 	$(BIN)/python benchmarks/startup.py
+
+bench-noop: $(INSTALLED)  ## a run that finds everything done, beside the tools that `make bench-setup` has installed
+	$(BIN)/python benchmarks/noop.py
+
+bench-deep: $(INSTALLED)  ## `validate --deep` beside a loop that only reads
+	$(BIN)/python benchmarks/deep.py
 
 bench-loader: $(LOADERS)  ## batches a second of the reader, beside other loaders
 	$(BIN)/python benchmarks/loader.py

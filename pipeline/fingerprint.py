@@ -56,7 +56,7 @@ def digest_files(paths: Sequence[Path], *, num_threads: int) -> list[str | Excep
             if is_over.is_set():
                 return
 
-    threads = [threading.Thread(target=read, name="digests") for _ in range(num_threads)]
+    threads = [threading.Thread(target=read, name="digests", daemon=True) for _ in range(num_threads)]
     try:
         for thread in threads:
             thread.start()

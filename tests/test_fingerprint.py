@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
 from pydantic import Field, ValidationError
 
+from pipeline import fingerprint
 from pipeline.config import StageConfig, identity, later, later_defaults
-from pipeline.fingerprint import BLOCK_BYTES, canonical_json, config_hash, digest_file, digest_json
+from pipeline.fingerprint import BLOCK_BYTES, canonical_json, config_hash, digest_file, digest_files, digest_json
 from stages.catalog import PIPELINE
 from stages.data_generation.config import DataGenerationConfig
 from stages.data_generation.plan import plan_data_set
@@ -98,3 +102,46 @@ def test_data_of_the_first_format_keep_their_folder(tmp_path: Path) -> None:
     """The folder of a data set, named by what determines a sample, follows the same rule."""
     config = DataGenerationConfig()
     assert plan_data_set(config, version=1, datasets=tmp_path).folder.name == "bongard-1a4af259"
+
+
+def test_many_files_are_digested_in_their_order(tmp_path: Path) -> None:
+    """Whichever thread reads a file, its digest stands in its place, and so does what went wrong."""
+    paths = [tmp_path / str(number) for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]) * (BLOCK_BYTES + number))
+    paths[3].unlink()
+    found = digest_files(paths, num_threads=3)
+    assert isinstance(found.pop(3), FileNotFoundError)
+    paths.pop(3)
+    assert found == list(map(digest_file, paths))
+    assert digest_files([], num_threads=3) == []
+
+
+def test_interrupt_ends_all_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl+C while many files are read is raised where it was waited for, and no thread goes on."""
+    begun: list[Path] = []
+
+    def interrupted(path: Path, _buffer: memoryview, is_over: threading.Event) -> str:
+        begun.append(path)
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        assert is_over.wait(5)
+        return ""
+
+    monkeypatch.setattr(fingerprint, "_digest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        digest_files([tmp_path / str(number) for number in range(9)], num_threads=1)
+    for thread in threading.enumerate():
+        if thread.name == "digests":
+            thread.join()
+    assert begun == [tmp_path / "0"]
+
+
+def test_interrupted_file_is_not_read_on(tmp_path: Path) -> None:
+    """A file of any length is left at its next block when reading is over."""
+    (tmp_path / "x").write_bytes(b"x" * (2 * BLOCK_BYTES))
+    is_over = threading.Event()
+    is_over.set()
+    buffer: Any = memoryview(bytearray(BLOCK_BYTES))
+    assert fingerprint._digest(tmp_path / "x", buffer, is_over) == xxhash.xxh3_128_hexdigest(b"")
