@@ -11,8 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
 LOADERS := $(patsubst %,.bench/%/.installed,loaders litdata mds)
 
-.PHONY: run test lint format bench bench-setup bench-checkpoint bench-step-tax bench-save-often gpu-check crash soak \
-	mutations clean
+.PHONY: run test lint format bench bench-setup bench-checkpoint bench-step-tax bench-save-often bench-data \
+	bench-coco bench-standard gpu-check crash soak mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -49,10 +49,11 @@ bench-resume: $(LOADERS)  ## from construction to the first batch in the middle 
 
 bench-compression: .bench/compression/.installed  ## what compressed chunks would save and cost
 	$(BIN)/python benchmarks/compression.py
-bench-data: $(INSTALLED)  ## data generation with chunks on disk, beside libraries that only draw
+
+bench-data: .bench/drawing/.installed  ## data generation with chunks on disk, beside libraries that only draw
 	$(BIN)/python benchmarks/data_generation.py $(ARGS)
 
-bench-coco: $(INSTALLED)  ## the COCO figures beside the packages that compute them
+bench-coco: .bench/coco/.installed  ## the COCO figures beside the packages that compute them
 	$(BIN)/python benchmarks/coco.py $(ARGS)
 
 bench-standard: $(INSTALLED)  ## the standard profile from nothing to its targets, with the share of each part
