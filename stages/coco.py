@@ -183,11 +183,13 @@ def _truth_rows(truth: Truth) -> list[dict[str, Any]]:
 
 
 def _detection_rows(detections: Detections) -> list[dict[str, Any]]:
-    rows = result_rows(detections)
+    numbers, scores = range(1, len(detections.labels) + 1), detections.scores.tolist()
     areas = (detections.boxes[:, 2] * detections.boxes[:, 3]).tolist()
-    for number, (row, area) in enumerate(zip(rows, areas, strict=True), 1):
-        row |= {"id": number, "area": area, "iscrowd": 0}
-    return rows
+    # One literal: to complete the rows of `result_rows` takes a third longer.
+    return [
+        {"id": id_, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": 0, "score": score}
+        for id_, (image, category, box), area, score in zip(numbers, _rows(detections), areas, scores, strict=True)
+    ]
 
 
 def _rows(table: Truth | Detections) -> Iterator[tuple[int, int, list[float]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 from typing import Any
@@ -133,6 +134,15 @@ def test_undefined_figures_are_none() -> None:
     assert figures.per_class["spiral"].ap is None
     assert coco_figures(truth, found, image_ids=(), classes=CLASSES).ap is None
     json.dumps(figures.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("image_ids", [IMAGE_IDS, ["no number"]])
+def test_the_collector_is_left_as_it_was(image_ids: Any) -> None:
+    """It rests while figures are computed, and never longer, also where they fail."""
+    truth, found = random_scene(8)
+    with contextlib.suppress(ValueError):
+        coco_figures(truth, found, image_ids=image_ids, classes=CLASSES)
+    assert gc.isenabled()
 
 
 def test_images_without_objects_count() -> None:
