@@ -36,7 +36,7 @@ def whole(setting: Setting, ledger: Ledger) -> dict[str, Any] | None:
 
 
 def _start(setting: Setting) -> subprocess.Popen[bytes]:
-    real = f'[{{name="real", path="{setting.real.resolve()}"}}]' if setting.real else "[]"
+    real = f'[{{name="bongard_logo", path="{setting.real.resolve()}"}}]' if setting.real else "[]"
     return setting.start("whole", evaluation__real_data=real)
 
 
