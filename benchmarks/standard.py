@@ -25,7 +25,7 @@ from typing import Any
 
 from side_by_side import ENVIRONMENTS, machine, write_section
 
-SECONDS_FILE = "PIPELINE_BENCHMARK_SECONDS"  # names the file for the seconds of the parts of training
+SECONDS_FILE = "BENCHMARK_SECONDS"  # names the file for the seconds of the parts of training
 STEPS, VALIDATION, CHECKPOINTS, WAITING = "steps", "validation", "checkpoints", "waiting for data"
 
 
