@@ -576,4 +576,26 @@ MUTATIONS = (
         "",
         "test_execution.py::test_workspace_that_was_moved_is_not_begun_anew",
     ),
+    # the GPU
+    Mutation(
+        "checking the window that was sent before a save",
+        "stages/training/guard.py",
+        "        self._sent, self._observed = None, []  # first, as above\n        self._check_all(before)\n",
+        "        self._sent, self._observed = None, []\n",
+        "test_guard.py::test_window_is_checked_together_and_before_a_save",
+    ),
+    Mutation(
+        "refusing chunks with other arrays on the device",
+        "stages/training/device_pool.py",
+        "        require_same_layout(self._layout, layout)\n",
+        "",
+        "test_device_pool.py::test_chunks_must_have_the_same_arrays",
+    ),
+    Mutation(
+        "compiling as the run that is continued did",
+        "stages/training/session.py",
+        '    return config.compile if stored is None else "on" if stored else "off"\n',
+        "    return config.compile\n",
+        "test_compiling.py::test_what_a_run_began_with_is_kept",
+    ),
 )
