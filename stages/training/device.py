@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ class DeviceBatches:
             sample_ids = sample_ids.pin_memory().to(self.device, non_blocking=True)
         return self._task.prepare(arrays, sample_ids, epoch=epoch, seed=self._seed)
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which forward passes run."""
         return autocast(self._precision, self.device)
 

@@ -87,11 +87,12 @@ class Guard:
     def observe(self, *, loss: torch.Tensor, norm: torch.Tensor, step: int, sample_ids: Sequence[int]) -> None:
         """Take note of a step; raises BadStepError if one is not finite: this one, or one of the last full window."""
         self._newest = (step, sample_ids)
-        self._observed.append(_Observed(step, sample_ids, loss.detach(), norm.detach()))
-        if len(self._observed) < self._window:
-            return
+        observed = _Observed(step, sample_ids, loss.detach(), norm.detach())
         if self._window == 1:
-            self.settle()
+            self._check(observed, loss=float(observed.loss), norm=float(observed.norm))
+            return
+        self._observed.append(observed)
+        if len(self._observed) < self._window:
             return
         # Emptied first: after an error these steps are undone and must not be looked at again.
         before, sent = self._sent, _Sent(self._observed)

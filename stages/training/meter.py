@@ -22,7 +22,11 @@ class LossMeter:
     def add(self, terms: Mapping[str, torch.Tensor], *, total: torch.Tensor) -> None:
         """Add the loss terms of one step, and their sum."""
         for name, value in {**terms, TOTAL: total}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach().double()
+            # In place, where there is a sum already: half as many operations for each of the terms.
+            if name in self._sums:
+                self._sums[name] += value.detach()
+            else:
+                self._sums[name] = value.detach().to(torch.float64, copy=True)
         self._num_steps += 1
 
     def means(self) -> dict[str, float]:

@@ -76,8 +76,9 @@ class MicroBatches:
             prepared = learner.batches.prepare(part, epoch=batch.epoch)
             with learner.batches.autocast():
                 terms = learner.task.losses(learner.model_for(len(part.sample_ids)), prepared)
-            # One kernel for any number of terms, and one order of summation.
-            loss = torch.stack(list(terms.values())).sum()
+            # One kernel for any number of terms, and one order of summation; none for a single one.
+            found = list(terms.values())
+            loss = found[0] if len(found) == 1 else torch.stack(found).sum()
             share = len(part.sample_ids) / count
             if share == 1:
                 learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -113,6 +114,9 @@ class MicroBatches:
 
 
 def _parts(batch: Batch, *, size: int) -> Iterator[Batch]:
+    if size >= len(batch.sample_ids):
+        yield batch
+        return
     for start in range(0, len(batch.sample_ids), size):
         rows = slice(start, start + size)
         arrays = {name: array[rows] for name, array in batch.arrays.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,9 +31,9 @@ def has_bf16(device: torch.device, *, cpu_info: Path = Path("/proc/cpuinfo")) ->
     return bool(_CPU_FLAGS.intersection(flags.split()))
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which forward passes run."""
-    return torch.autocast(device.type, dtype=_DTYPES.get(precision, torch.bfloat16), enabled=precision in _DTYPES)
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which forward passes run; one that does nothing for fp32."""
+    return torch.autocast(device.type, dtype=_DTYPES[precision]) if precision in _DTYPES else nullcontext()
 
 
 def new_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
