@@ -64,8 +64,8 @@ def plan(setting: Setting, ledger: Ledger) -> list[Item]:
     first, second, *others = _throughput_items(setting)
     resumed, *resumed_otherwise = _resume_items(setting)
     items = [
-        Item("kernels", 60, partial(gpu_check_kernels.kernels, setting)),
-        Item("tests", 180, partial(tests, setting)),
+        Item("kernels", 180, partial(gpu_check_kernels.kernels, setting)),
+        Item("tests", 300, partial(tests, setting)),
         Item("peak", 60, partial(peak, setting)),
         first,
         second,

@@ -13,6 +13,7 @@ from resume import run_interrupted, run_to_the_end
 from tiny_task import tiny_config, tiny_stage
 from torch import nn
 
+from pipeline.errors import IntegrityError
 from pipeline.events import Kind
 from stages.training import compiling
 from stages.training.checkpoints import open_store
@@ -99,6 +100,17 @@ def test_what_a_run_began_with_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("stages.training.learner.compiled", noted)
     run_to_the_end(tmp_path / "with", config)
     assert wishes == ["off", "on"]
+
+
+def test_a_compiler_that_is_gone_is_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that began compiled is not continued without a compiler where the environment must be the same."""
+    config = tiny_config(epochs=2, compile="on")
+    monkeypatch.setattr(compiling, "_compiler", _Capture())
+    assert run_interrupted(tmp_path, config, stop_after=2)
+    monkeypatch.setattr(compiling, "_compiler", _none)
+    with pytest.raises(IntegrityError, match="compiled: True -> False"):
+        run_to_the_end(tmp_path, config, strict_env=True)
+    run_to_the_end(tmp_path, config)
 
 
 @pytest.mark.gpu

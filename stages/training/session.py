@@ -198,6 +198,8 @@ def _state(config: TrainingConfig, learner: Learner, others: Mapping[str, Statef
 
 
 def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:
+    if session.context.runtime.strict_env:
+        _require_same(checkpoint, session.environment)  # whether there is a compiler is known only now
     # For a checkpoint that does not tell of all environments, the one in which it was made stands for them.
     session.environments.begin(checkpoint.metadata.environment)
     session.state.load(contents, without=frozenset() if checkpoint.has_optimizer else frozenset({"optimizer"}))
@@ -212,8 +214,12 @@ def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, b
 
 
 def _require_same_environment(checkpoint: Checkpoint, device: torch.device) -> None:
-    old = checkpoint.metadata.environment
-    if changes := environment_changes(old, describe_environment(device, precision=str(old.get("precision")))):
+    precision = str(checkpoint.metadata.environment.get("precision"))
+    _require_same(checkpoint, describe_environment(device, precision=precision))
+
+
+def _require_same(checkpoint: Checkpoint, environment: Mapping[str, Any]) -> None:
+    if changes := environment_changes(checkpoint.metadata.environment, environment):
         raise IntegrityError(
             f"{checkpoint.path} was made in another environment: {'; '.join(changes)}",
             hint="go on in the environment in which it was made (OMP_NUM_THREADS sets the number of threads); or "
