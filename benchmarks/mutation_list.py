@@ -412,6 +412,27 @@ MUTATIONS = (
         "",
         "test_saving.py::test_bad_step_is_found_before_it_is_saved",
     ),
+    Mutation(
+        "writing a snapshot before its memory is used again",
+        "stages/training/saving.py",
+        "            self.finish()\n            if self._is_time_left():\n",
+        "            if self._is_time_left():\n",
+        "test_background_saves.py::test_memory_is_not_used_again_before_it_is_written",
+    ),
+    Mutation(
+        "raising what a save in flight has met when training is left",
+        "stages/training/background.py",
+        "            self.wait()\n        finally:\n",
+        "            pass\n        finally:\n",
+        "test_background.py::test_errors_come_up_once_in_the_caller",
+    ),
+    Mutation(
+        "not writing again what failed past the cache",
+        "pipeline/disk.py",
+        "        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):\n",
+        "        if False:\n",
+        "test_disk.py::test_an_error_of_the_disk_is_no_reason_to_write_again",
+    ),
     # processes and signals
     Mutation(
         "keeping signals from workers",

@@ -27,17 +27,21 @@ _EVERY_STEP = {"checkpoint_interval_steps": 1, "keep_checkpoints": 100}
 
 
 class GatedDisk(Disk):
-    """Holds back the name of the checkpoint of one step until a gate is opened."""
+    """Holds back the checkpoint of one step, before its first byte, until a gate is opened."""
 
     def __init__(self, step: int) -> None:
         self.gate = threading.Event()
         self.names: list[str] = []
         self._name = f"checkpoint-step{step:06d}-"
 
-    def rename(self, source: Path, target: Path) -> None:
+    def mkdir(self, path: Path) -> None:
         """Wait at the gate; nobody waits for ever."""
-        if target.name.startswith(self._name):
+        if self._name in path.name:
             assert self.gate.wait(30), "the gate was not opened"
+        super().mkdir(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Note which checkpoint has got its name."""
         if target.name.startswith("checkpoint-"):
             self.names.append(target.name[:21])
         super().rename(source, target)
@@ -94,6 +98,18 @@ def test_training_goes_on_while_a_save_is_in_flight(tmp_path: Path, monkeypatch:
     alone = tiny_stage(tmp_path / "stopped", reporter=StepReporter())[1]
     run_to_the_end(tmp_path / "stopped", tiny_config(), background_saves=False, keep_checkpoints=100)
     assert checkpoints[0].read() == open_store(alone).checkpoints()[0].read()
+
+
+def test_memory_is_not_used_again_before_it_is_written(tmp_path: Path, opened_by_waiting: GatedDisk) -> None:
+    """A save that comes while another is in flight waits for it with its copy, not only with its writing."""
+    once = tmp_path / "at once"
+    opened_by_waiting.gate.set()
+    run_to_the_end(once, tiny_config(), background_saves=False, **_EVERY_STEP)
+    opened_by_waiting.gate.clear()
+    run_to_the_end(tmp_path / "meanwhile", tiny_config(), **_EVERY_STEP)
+    stores = [open_store(tiny_stage(root)[1]).checkpoints() for root in (once, tmp_path / "meanwhile")]
+    for expected, found in zip(*stores, strict=True):
+        assert found.read() == expected.read()
 
 
 def test_saves_that_follow_closely_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
