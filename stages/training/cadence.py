@@ -20,6 +20,7 @@ class Cadence:
     A save costs the time for which it stops training, and by how much the steps during its writing take longer than
     those before it. Each save, also one that was not due (after a validation, say), is paid for by training for its
     cost over the budget before another is due. Time is counted in steps alone: a validation neither costs nor pays.
+    Steps take longer or shorter for other reasons too: a save that seems to have gained time evens that out.
 
     Attributes:
         estimate_seconds: of the cost of the next save; 0 before the first.
@@ -32,6 +33,7 @@ class Cadence:
         self._every_seconds = runtime.checkpoint_interval_seconds
         self._budget = runtime.checkpoint_budget
         self._trained_seconds = self._saved_at = self._paid_until = 0.0
+        self._is_known = False
         self._least_seconds = _LEAST_SECONDS
         self._blocked_seconds: float | None = None
         self._plain_seconds, self._num_plain = 0.0, 0
@@ -58,13 +60,14 @@ class Cadence:
             return
         cost = self._blocked_seconds
         if self._num_plain:
-            cost += max(0.0, self._slowed_seconds - self._num_slowed * self._plain_seconds / self._num_plain)
+            cost += self._slowed_seconds - self._num_slowed * self._plain_seconds / self._num_plain
         known = self.estimate_seconds
-        self.estimate_seconds = known + _NEWEST * (cost - known) if self.total_seconds else cost
+        self.estimate_seconds = known + _NEWEST * (cost - known) if self._is_known else cost
+        self._is_known = True
         self.total_seconds += cost
         self._least_seconds = max(_LEAST_SECONDS, write_seconds / _WRITE_SHARE)
         if self._budget:
-            self._paid_until = max(self._paid_until, self._saved_at) + self.estimate_seconds / self._budget
+            self._paid_until = max(self._paid_until, self._saved_at) + max(0.0, self.estimate_seconds) / self._budget
         self._blocked_seconds = None
         self._plain_seconds, self._num_plain = 0.0, 0
         self._slowed_seconds, self._num_slowed = 0.0, 0
