@@ -9,10 +9,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	then echo $$python; break; fi; done)
 
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
-LOADERS := $(patsubst %,.bench/%/.installed,loaders litdata mds)
 
-.PHONY: run test lint format bench bench-setup bench-checkpoint bench-step-tax bench-save-often bench-data \
-	bench-coco bench-standard gpu-check crash soak mutations clean
+.PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -29,44 +27,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-startup bench-noop bench-deep bench-loader bench-resume bench-compression bench-data bench-coco \
-	bench-standard bench-checkpoint bench-step-tax bench-save-often  ## all figures about speed
+# each measures ours beside its peers and writes its section of benchmarks/RESULTS.md
+BENCHMARKS := startup noop deep loader resume-cost compression step-tax checkpoint save-often data-generation coco \
+	standard incremental
+bench: bench-setup $(BENCHMARKS:%=bench-%)  ## all figures about speed (about an hour); one of them: make bench-loader
 
-bench-startup: $(INSTALLED)  ## commands that do no work
-	$(BIN)/python benchmarks/startup.py
-
-bench-noop: $(INSTALLED)  ## a run that finds everything done, beside the tools that `make bench-setup` has installed
-	$(BIN)/python benchmarks/noop.py
-
-bench-deep: $(INSTALLED)  ## `validate --deep` beside a loop that only reads
-	$(BIN)/python benchmarks/deep.py
-
-bench-loader: $(LOADERS)  ## batches a second of the reader, beside other loaders
-	$(BIN)/python benchmarks/loader.py
-
-bench-resume: $(LOADERS)  ## from construction to the first batch in the middle of an epoch, beside other loaders
-	$(BIN)/python benchmarks/resume_cost.py
-
-bench-compression: .bench/compression/.installed  ## what compressed chunks would save and cost
-	$(BIN)/python benchmarks/compression.py
-
-bench-data: .bench/drawing/.installed  ## data generation with chunks on disk, beside libraries that only draw
-	$(BIN)/python benchmarks/data_generation.py $(ARGS)
-
-bench-coco: .bench/coco/.installed  ## the COCO figures beside the packages that compute them
-	$(BIN)/python benchmarks/coco.py $(ARGS)
-
-bench-standard: $(INSTALLED)  ## the standard profile from nothing to its targets, with the share of each part
-	$(BIN)/python benchmarks/standard.py $(ARGS)
-
-bench-checkpoint: .bench/lightning/.installed  ## what a checkpoint of 456 MB costs training, beside its peers (2 min)
-	$(BIN)/python benchmarks/checkpoint.py
-
-bench-step-tax: .bench/accelerate/.installed .bench/lightning/.installed  ## what the training loop adds to each step, beside its peers (4 min)
-	$(BIN)/python benchmarks/step_tax.py
-
-bench-save-often: $(INSTALLED)  ## work lost by a kill, and its cost, on the standard profile (4 min)
-	$(BIN)/python benchmarks/save_often.py
+bench-%: $(INSTALLED)
+	$(BIN)/python benchmarks/$(subst -,_,$*).py $(ARGS)
 
 bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each into an environment of its own
 

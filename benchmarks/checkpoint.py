@@ -30,6 +30,7 @@ from tiny_task import TinyTask, TinyTaskConfig, tiny_config, tiny_stage
 from torch import nn
 
 from pipeline.fingerprint import digest_bytes
+from stages.training.data import load_data
 from stages.training.saving import Saver
 from stages.training.session import open_session
 
@@ -131,7 +132,7 @@ def _serve_ours(root: Path) -> None:
     )
     _, context = tiny_stage(root, config, keep_checkpoints=2)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, config, manifest_path=manifest) as session:
+    with open_session(context, config, data=load_data(manifest)) as session:
         take_a_step(session.learner.model, session.learner.optimizer)
         step = training_step()
         with Saver(session) as saver:

@@ -37,7 +37,7 @@ from trials import run_trial, start
 
 T = TypeVar("T")
 
-COMMAND = ("run", "--workspace", "{workspace}", "--json")
+COMMAND = ("run", "--workspace", "{workspace}", "--json", "--no-incremental")
 KEEP, INTERVAL = 2, 2  # of the tiny profile: checkpoints kept, most steps in a mini-epoch
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - nothing is synced, so it need not be a disk
 _READ = 200  # of the 2,000 states of each next run so many are read from a disk

@@ -1,6 +1,6 @@
 """Data generation at 416 x 416 (1 to 6 shapes), chunks on the disk, beside libraries that only draw.
 
-    make bench-data            # or: python benchmarks/data_generation.py [--rounds N] [--num-images N]
+    make bench-data-generation            # or: python benchmarks/data_generation.py [--rounds N] [--num-images N]
 
 One run measures all of it in turns. The first table is `pipeline run --until data_generation` with the settings of the
 professional profile, with one worker and with two: the whole process from start to end; inside it the stage's own
@@ -204,7 +204,7 @@ def main(*, rounds: int, num_images: int) -> None:
     body = [f"{num_images} images of 416 x 416 in chunks of 100; median of {rounds}, in turns; {machine()}", ""]
     body += [*stage_table(stage), "", *memory_table(values), "", "| part, 1 process | us an image |", "| --- | --- |"]
     body += [f"| {name} | {value:.0f} |" for name, value in parts.items()]
-    write_section("Data generation: 416 x 416, chunks on disk (`make bench-data`)", "\n".join(body))
+    write_section("Data generation: 416 x 416, chunks on disk (`make bench-data-generation`)", "\n".join(body))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pipeline.workspace import Workspace
 from stages.chunks.reader import Batch
 from stages.determinism import numerics
 from stages.training.config import TrainingConfig
+from stages.training.data import load_data
 from stages.training.loop import _commit_epoch, _step
 from stages.training.session import Session, open_session
 
@@ -75,7 +76,7 @@ def opened(setting: Setting, config: TrainingConfig, manifest: Path) -> Iterator
         )
         with (
             numerics(is_deterministic=config.deterministic),
-            open_session(context, config, manifest_path=manifest) as session,
+            open_session(context, config, data=load_data(manifest)) as session,
         ):
             yield session, warnings.texts
     torch._dynamo.reset()

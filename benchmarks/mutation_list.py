@@ -201,21 +201,21 @@ MUTATIONS = (
     Mutation(
         "removing the record before work begins",
         _EXECUTION,
-        "            store.remove(path)\n",
+        "        store.remove(path)\n",
         "",
         "test_execution.py::test_record_goes_before_work_begins",
     ),
     Mutation(
         "looking at the inputs again when a stage is done",
         _EXECUTION,
-        "            self._require_same_inputs(stage, context, result)\n",
+        "        self._require_same_inputs(stage, context, result)\n",
         "",
         "test_execution.py::test_inputs_edited_while_a_stage_runs_are_found",
     ),
     Mutation(
         "asking for the lock before a record is written",
         _EXECUTION,
-        "            self._lock.require_held()\n",
+        "        self._lock.require_held()\n",
         "",
         "test_execution.py::test_no_record_without_the_lock",
     ),
@@ -229,7 +229,7 @@ MUTATIONS = (
     Mutation(
         "removing records whose artifacts were overwritten",
         _EXECUTION,
-        "            store.drop_superseded(record)\n",
+        "        store.drop_superseded(record)\n",
         "",
         "test_execution.py::test_overwritten_results_take_their_record_along",
     ),
@@ -436,7 +436,7 @@ MUTATIONS = (
     # processes and signals
     Mutation(
         "keeping signals from workers",
-        _PROCESSES,
+        "pipeline/processes.py",
         "    previous = signal.pthread_sigmask(signal.SIG_BLOCK, ",
         "    previous = signal.pthread_sigmask(signal.SIG_UNBLOCK, ",
         "test_data_generation_processes.py::test_signals_to_the_group_do_not_reach_workers",
@@ -444,7 +444,7 @@ MUTATIONS = (
     Mutation(
         "workers that die with their parent, also when they hang",
         _PROCESSES,
-        "    _die_with_parent()\n",
+        "    die_with_parent()\n",
         "",
         "test_data_generation_processes.py::test_no_worker_outlives_its_parent_not_even_at_work",
     ),
@@ -461,6 +461,34 @@ MUTATIONS = (
         "        if job.num_lost == _MAX_LOST:\n",
         "        if False:\n",
         "test_data_generation_processes.py::test_an_item_that_kills_three_workers_fails_the_stage",
+    ),
+    Mutation(
+        "a stage's process that dies with its parent",
+        "pipeline/stage_process.py",
+        "    die_with_parent()\n",
+        "",
+        "test_incremental.py::test_killed_while_it_waits",
+    ),
+    Mutation(
+        "replacing a stage's process that is lost",
+        "pipeline/stage_process.py",
+        "num_lost == _MAX_LOST",
+        "True",
+        "test_incremental.py::test_its_data_generation_is_killed",
+    ),
+    Mutation(
+        "comparing the chunks that a checkpoint has seen",
+        "stages/training/session.py",
+        "    require_ground(contents, data)\n",
+        "",
+        "test_incremental.py::test_what_stands_on_other_data_is_not_continued",
+    ),
+    Mutation(
+        "waiting for inputs that may be those of before",
+        "pipeline/orchestrator.py",
+        "None if self._contexts.has_other_work(after, records, pending=stage.name) else after",
+        "after",
+        "test_incremental.py::test_work_that_may_be_done_already_is_not_begun",
     ),
     Mutation(
         "leaving at once at the second Ctrl+C",

@@ -1,4 +1,4 @@
-"""Seconds from the construction of a loader to its first batch, at 0 % and at 90 % of an epoch (`make bench-resume`).
+"""Seconds from making a loader to its first batch, at 0 % and at 90 % of an epoch (`make bench-resume-cost`).
 
 The same 4,000 samples for all, shuffled, one process and no workers, warm page cache, a fresh process for each
 measurement; imports are not counted. Each loader is continued in the way that it documents: from its state where it
@@ -56,7 +56,8 @@ def main() -> None:
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
     write_section(
         "Resume: from construction to the first batch",
-        f"{machine()}; {ROUNDS} rounds in turns, of the peers {PEER_ROUNDS} (`make bench-resume`).\n\n{_table(found)}",
+        f"{machine()}; {ROUNDS} rounds in turns, of the peers {PEER_ROUNDS} (`make bench-resume-cost`).\n\n"
+        f"{_table(found)}",
     )
 
 

@@ -32,6 +32,7 @@ KEPT_CHECKPOINTS = 3 + 1  # runtime.keep_checkpoints, and the best
 _NUM_KILLS = (4, 20)  # in a cycle, whose work without any kill costs as much as eight
 _FRESH = 1 / 20  # of the starts are new interpreters, the others forks of this process
 _HUNG_SECONDS = 300.0  # a whole run takes 10
+_LEAVING_SECONDS = 5.0  # for what a run that has ended had started
 _POLL_SECONDS = 0.002
 
 
@@ -293,10 +294,15 @@ def _check_end(workspace: Path, process: int, status: int) -> None:
     if code:
         tail = " / ".join(_output(workspace).read_text().splitlines()[-3:])
         raise CycleFailed(f"a run ended with {code}: {tail}")
-    try:
-        os.killpg(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    # Python's resource tracker leaves when it reads the end of a pipe that the run has held: a moment later.
+    gone_at = time.monotonic() + _LEAVING_SECONDS
+    while time.monotonic() < gone_at:
+        try:
+            os.killpg(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(_POLL_SECONDS)
+    os.killpg(process, signal.SIGKILL)
     raise CycleFailed("a run left processes behind")
 
 

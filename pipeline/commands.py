@@ -46,7 +46,7 @@ Ask = Callable[[Callable[[int], str], str], bool]
 
 def run(settings: SettingsOptions, options: RunOptions, *, talk: TextIO | None, requires_targets: bool) -> Answer:
     """Bring every stage to its end; `talk` is where progress is told, if anywhere."""
-    session = open_session(settings, is_strict=options.strict_env)
+    session = open_session(settings, options)
     forced, until = session.forced(options), session.until(options)
     with stop_on_signals() as stop, closing(_reporters(session, talk, stop)) as reporter:
         orchestrator = session.orchestrator(
@@ -78,7 +78,7 @@ def _results_text(folder: Path) -> str:
 
 def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
     """Tell what `run` would do with each stage, and why."""
-    session = open_session(settings, is_strict=options.strict_env)
+    session = open_session(settings, options)
     forced, until = session.forced(options), session.until(options)
     orchestrator = session.orchestrator(reruns_on_code_change=options.on_code_change == "rerun")
     plans = orchestrator.plan(forced=forced, until=until)

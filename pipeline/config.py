@@ -81,6 +81,7 @@ class RuntimeOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training and evaluation compute")
+    incremental: bool = Field(True, description="begin to train while the data set is still being made")
     num_workers: int = Field(0, ge=0, le=256, description="processes for data generation; 0: one per usable core")
     log_interval_seconds: float = Field(5.0, gt=0, le=3600, description="between progress lines when not on a terminal")
     checkpoint_interval_steps: int = Field(

@@ -14,6 +14,7 @@ from pipeline.reporting import Clock, ProgressWords, Throttle, Wording
 from pipeline.tables import text_width, wrapped
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
 
 _REFRESH_SECONDS = 0.2  # between two pictures of the bar; the eye needs no more
@@ -43,7 +44,7 @@ class LineConsole:
 
     def emit(self, event: Event) -> None:
         """Say what `event` tells."""
-        if self._stop.is_set and not self._has_told_stop:
+        if self._stop.signal_number and not self._has_told_stop:
             self._has_told_stop = True
             self._say("stopping at the next safe point; Ctrl+C once more leaves at once")
         if event.kind is Kind.PROGRESS:
@@ -66,16 +67,21 @@ class LineConsole:
 
 
 class LiveConsole(LineConsole):
-    """Keeps a bar with rate, remaining time and figures below the lines; Rich is loaded when there is one to draw."""
+    """Keeps a bar with rate, remaining time and figures below the lines for each stage at work; loads Rich for it."""
 
     def __init__(self, stream: TextIO, *, stop: StopFlag, clock: Clock = time.monotonic) -> None:
         super().__init__(stream, stop=stop, interval=_REFRESH_SECONDS, clock=clock)
         self._live: Live | None = None
+        self._bars: dict[str, RenderableType] = {}  # of the stages that are at work
 
     def emit(self, event: Event) -> None:
-        """Say what `event` tells; the bar goes when its stage ends."""
+        """Say what `event` tells; a bar goes when its stage ends."""
         if event.kind in {Kind.STAGE_FINISHED, Kind.STAGE_FAILED, Kind.INTERRUPTED}:
-            self.close()
+            self._bars.pop(event.stage, None)
+            if self._bars:
+                self._draw()
+            else:
+                self.close()
         super().emit(event)
 
     def close(self) -> None:
@@ -86,11 +92,18 @@ class LiveConsole(LineConsole):
             self._live = None
 
     def _show_progress(self, event: Event) -> None:
-        words = self._wording.progress(event.data)
-        if self._throttle.is_due():
+        words = self._wording.progress(event)
+        if self._throttle.is_due(event.stage):
             with self._drawing():
-                self._live = self._live or _start_live(self._stream)
-                self._live.update(_picture(event, words, width=text_width(self._stream)), refresh=True)
+                self._bars[event.stage] = _picture(event, words, width=text_width(self._stream))
+            self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+
+        with self._drawing():
+            self._live = self._live or _start_live(self._stream)
+            self._live.update(Group(*self._bars.values()), refresh=True)
 
     def _say(self, text: str) -> None:
         if self._live is None:

@@ -14,7 +14,8 @@ PipelineError                     1
 from __future__ import annotations
 
 import signal
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 
 class PipelineError(Exception):
@@ -75,6 +76,11 @@ class Interrupted(PipelineError):
         name = signal.Signals(signal_number).name
         super().__init__(f"stopped by {name}{f' at {where}' if where else ''}")
         self.signal_number = signal_number
+        self.where = where
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It may come from another process, and exceptions are otherwise made again from their message alone.
+        return partial(Interrupted, where=self.where), (self.signal_number,)
 
     @property
     def code(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from threading import Lock
 from typing import Any, Protocol
 
 from pipeline.secrets import hide
@@ -45,16 +46,18 @@ class Reporter(Protocol):
 
 
 class Reporters:
-    """Sends each event to several reporters, in order; none of them ever sees a secret."""
+    """Sends each event to several reporters, in order and one at a time; none of them ever sees a secret."""
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
+        self._turn = Lock()  # two stages may be at work
 
     def emit(self, event: Event) -> None:
         """Pass `event` on to each reporter."""
         event = replace(event, data=hide(event.data))
-        for reporter in self._reporters:
-            reporter.emit(event)
+        with self._turn:
+            for reporter in self._reporters:
+                reporter.emit(event)
 
     def close(self) -> None:
         """Close each reporter."""

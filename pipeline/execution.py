@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.config import RuntimeOptions
@@ -16,9 +18,34 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
 from pipeline.records import Artifact, StageRecord
-from pipeline.stage import Output, Repairable, Resumable, Stage, StageContext, StageResult
+from pipeline.stage import Output, ReleasesEarly, Repairable, Resumable, Stage, StageContext, StageResult
 from pipeline.stat_cache import StatCache
+from pipeline.stream import Stream
 from pipeline.workspace import Workspace, now
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future  # not loaded where nothing runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be done with a stage, and why; `code` is that of today."""
+
+    stage: Stage
+    context: StageContext
+    decision: Decision
+    sight: Sight
+    code: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A job that has begun: with which code, and when."""
+
+    stage: Stage
+    code: Mapping[str, str]
+    started: float
+    started_at: str
 
 
 class Executor:
@@ -32,63 +59,116 @@ class Executor:
         self._runtime = runtime
         self._reporter = reporter
         self._cache = cache
+        self._told: BaseException | None = None
 
-    def execute(
-        self, stage: Stage, context: StageContext, *, decision: Decision, sight: Sight, code: Mapping[str, str]
-    ) -> StageRecord:
-        """Do with `stage` what `decision` says and return its record, which is then on disk.
+    def execute(self, job: Job, *, settled: Callable[[], StageContext] | None = None) -> StageRecord:
+        """Do what is to be done and return the record, which is then on disk.
+
+        `settled` is called when the work is done that began before its inputs were there, and gives what they are now.
 
         Raises:
             StageFailed: its inputs changed meanwhile; no record is written.
             PipelineError: as `Stage.execute` does, or because the lock was lost; no record is written.
         """
-        for folder in (self._workspace.datasets, self._workspace.results):
-            files.sweep_temporaries(folder)
+        with self.telling_of_failure(job.stage.name):
+            begun = self._begin(job)
+            result = _work(job)
+            return self._finish(begun, result, context=settled() if settled else job.context)
+
+    @contextmanager
+    def executing_apart(self, job: Job) -> Iterator[tuple[Stream, Future[StageRecord]]]:
+        """Do the same in a process of its own: give what it releases meanwhile, and the record that it will have.
+
+        When the `with` block ends by an exception the stage is asked to stop; when the stage fails, the stop flag says
+        so to what runs in the block.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        from pipeline.stage_process import StageProcess
+
+        stage, context = job.stage, job.context
+        assert isinstance(stage, ReleasesEarly)
+        stream = Stream(stage.name, stage.promise(context), stop=context.stop)
+
+        def record() -> StageRecord:
+            with self.telling_of_failure(stage.name):
+                try:
+                    return self._finish(begun, StageProcess(stage, context, stream=stream).result(), context=context)
+                except Exception as error:
+                    context.stop.fail(error)
+                    raise
+                finally:
+                    stream.end()
+
+        with self.telling_of_failure(stage.name):
+            begun = self._begin(job)
+        with ThreadPoolExecutor(1, thread_name_prefix=stage.name) as threads:
+            future = threads.submit(record)
+            try:
+                yield stream, future
+            except Exception as error:
+                context.stop.fail(error)
+                raise
+
+    def _begin(self, job: Job) -> Begun:
+        """Take the record away: from now on the stage is not whole, and everything may be made or made again."""
+        context, sight, code = job.context, job.sight, job.code
+        if not context.streams:  # otherwise another stage is at work, and its temporaries look the same
+            for folder in (self._workspace.datasets, self._workspace.results):
+                files.sweep_temporaries(folder)
         store, path = self._workspace.records, self._record_path(context)
         # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
-        if decision.action is not Action.RUN:
-            code = (sight.record.code if sight.record else store.code_at_begin(path)) or code
-        started, started_at = time.monotonic(), now()
-        self._emit(Kind.STAGE_STARTED, stage.name, action=decision.action)
-        with self.telling_of_failure(stage.name):
-            if sight.observation.record_problem:
-                files.set_aside(path)
-            if decision.action is Action.RUN:
-                store.end(path)
-            store.begin(path, code=code)
-            store.remove(path)
-            self._remove_links(sight)
-            result = _work(stage, context, decision=decision, sight=sight)
-            self._require_same_inputs(stage, context, result)
-            record = StageRecord(
-                stage=stage.name,
-                stage_version=stage.version,
-                run=context.run,
-                config_hash=context.config_hash,
-                config=stage.config.model_dump(mode="json"),
-                inputs_digest=context.inputs_digest,
-                inputs=dict(context.input_digests),
-                artifacts=self._artifacts(result),
-                metrics=dict(result.metrics),
-                targets=tuple(result.targets),
-                warnings=tuple(result.warnings),
-                code=dict(code),
-                runtime=self._runtime.model_dump(mode="json"),
-                environment=describe_environment(),
-                started_at=started_at,
-                finished_at=now(),
-                duration_seconds=time.monotonic() - started,
-            )
-            self._lock.require_held()
-            store.save(record)
-            store.end(path)
-            store.drop_superseded(record)
+        if job.decision.action is not Action.RUN:
+            code = (sight.record.code if sight.record else store.code_at_begin(context.state_folder)) or code
+        if context.streams:
+            files.make_folder(context.state_folder)  # where the work is found again when its inputs are known
+        begun = Begun(stage=job.stage, code=code, started=time.monotonic(), started_at=now())
+        self._emit(Kind.STAGE_STARTED, job.stage.name, action=job.decision.action)
+        if sight.observation.record_problem:
+            files.set_aside(path)
+        if job.decision.action is Action.RUN:
+            store.end(context.state_folder)
+        store.begin(context.state_folder, code=code)
+        store.remove(path)
+        self._remove_links(sight)
+        # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
+        if job.decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(job.stage, Resumable):
+            job.stage.discard_partial_work(context)
+        return begun
+
+    def _finish(self, begun: Begun, result: StageResult, *, context: StageContext) -> StageRecord:
+        """Write the record of the work that has begun with `begun`; raises as `execute` does."""
+        stage, store = begun.stage, self._workspace.records
+        self._require_same_inputs(stage, context, result)
+        record = StageRecord(
+            stage=stage.name,
+            stage_version=stage.version,
+            run=context.run,
+            config_hash=context.config_hash,
+            config=stage.config.model_dump(mode="json"),
+            inputs_digest=context.inputs_digest,
+            inputs=dict(context.input_digests),
+            artifacts=self._artifacts(result),
+            metrics=dict(result.metrics),
+            targets=tuple(result.targets),
+            warnings=tuple(result.warnings),
+            code=dict(begun.code),
+            runtime=self._runtime.model_dump(mode="json"),
+            environment=describe_environment(),
+            started_at=begun.started_at,
+            finished_at=now(),
+            duration_seconds=time.monotonic() - begun.started,
+        )
+        self._lock.require_held()
+        store.save(record)
+        store.end(context.state_folder)
+        store.drop_superseded(record)
         self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
         return record
 
     def skip(self, context: StageContext) -> None:
         """Drop what a run left that was killed just after its record was written."""
-        self._workspace.records.end(self._record_path(context))
+        self._workspace.records.end(context.state_folder)
 
     @contextmanager
     def telling_of_failure(self, stage: str) -> Iterator[None]:
@@ -99,6 +179,9 @@ class Executor:
             self._emit(Kind.INTERRUPTED, stage, signal=interruption.signal_number, where=interruption.message)
             raise
         except BaseException as error:  # told and raised again: the log of events must not just stop
+            if error is self._told:  # it ended the work of another stage, and stops this one for that reason alone
+                raise
+            self._told = error
             if isinstance(error, OSError):
                 self._lock.require_held()  # files that are missing because all of them were moved away are told as that
             self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}")
@@ -155,10 +238,7 @@ class Executor:
         self._reporter.emit(Event(kind, stage, data))
 
 
-def _work(stage: Stage, context: StageContext, *, decision: Decision, sight: Sight) -> StageResult:
-    if decision.action is Action.REPAIR and isinstance(stage, Repairable):
-        return stage.repair(context, [damage.artifact for damage in sight.damage])
-    # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
-    if decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(stage, Resumable):
-        stage.discard_partial_work(context)
-    return stage.execute(context)
+def _work(job: Job) -> StageResult:
+    if job.decision.action is Action.REPAIR and isinstance(job.stage, Repairable):
+        return job.stage.repair(job.context, [damage.artifact for damage in job.sight.damage])
+    return job.stage.execute(job.context)

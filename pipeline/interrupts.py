@@ -16,22 +16,24 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopFlag:
-    """Remembers the first signal that asked for a stop, and when SIGTERM did.
+    """Remembers the first signal or failure that asks for a stop, and when SIGTERM came.
 
     Attributes:
         signal_number: that of the first signal; 0 until then.
+        error: why work must stop without a signal; None until then.
         clock: gives seconds; what is compared with `seconds_left` is measured by it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.signal_number = 0
+        self.error: Exception | None = None
         self.clock = clock
         self._terminated_at = math.inf
 
     @property
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
-        return self.signal_number != 0
+        return self.signal_number != 0 or self.error is not None
 
     def set(self, signal_number: int) -> None:
         """Ask for a stop; only the first call counts, but for the grace, which begins with the first SIGTERM."""
@@ -39,14 +41,20 @@ class StopFlag:
         if signal_number == signal.SIGTERM:
             self._terminated_at = min(self._terminated_at, self.clock())
 
+    def fail(self, error: Exception) -> None:
+        """Ask for a stop because work beside it has failed; only the first call counts."""
+        self.error = self.error or error
+
     def seconds_left(self, grace_seconds: float) -> float:
         """Return how long this process may still live; infinite unless SIGTERM came, which SIGKILL follows."""
         return self._terminated_at + grace_seconds - self.clock()
 
     def check(self, *, where: str = "") -> None:
-        """Raise Interrupted if a stop was asked for; call it only where all that is done is saved."""
-        if self.is_set:
+        """Raise Interrupted, or the error, if a stop was asked for; call it only where all that is done is saved."""
+        if self.signal_number:
             raise Interrupted(self.signal_number, where=where)
+        if self.error is not None:
+            raise self.error
 
 
 @contextmanager
@@ -59,7 +67,7 @@ def stop_on_signals() -> Iterator[StopFlag]:
     flag = StopFlag()
 
     def handle(signal_number: int, _frame: FrameType | None) -> None:
-        if flag.is_set and signal_number == signal.SIGINT:
+        if flag.signal_number and signal_number == signal.SIGINT:
             os._exit(130)
         flag.set(signal_number)
 
@@ -69,7 +77,7 @@ def stop_on_signals() -> Iterator[StopFlag]:
     try:
         yield flag
     finally:
-        if flag.is_set:
+        if flag.signal_number:
             del previous[signal.SIGINT]  # a second Ctrl+C often comes when the process is already ending
         for number, handler in previous.items():
             signal.signal(number, handler)

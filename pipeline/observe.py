@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline.code_digest import changed_code
@@ -75,11 +76,22 @@ def observe(
 
 
 def digest_inputs(
-    stage: Stage, upstream: Mapping[str, StageRecord], *, workspace: Workspace, cache: StatCache
+    stage: Stage,
+    upstream: Mapping[str, StageRecord],
+    *,
+    workspace: Workspace,
+    cache: StatCache,
+    promises: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return the digest of each input of `stage`: of the upstream artifacts that it consumes, and of external files."""
+    """Return the digest of each input of `stage`: of the upstream artifacts that it consumes, and of external files.
+
+    For a stage in `promises` that digest stands in the place of its artifacts'.
+    """
     digests = {}
     for name, kinds in stage.inputs.items():
+        if name in promises:
+            digests[name] = promises[name]
+            continue
         path = workspace.records.path_of(upstream[name])
         question = {"name": f"{name} for {stage.name}", "key": digest_json([path.name, kinds])}
         known = cache.recall(**question, locate=workspace.absolute)
@@ -178,7 +190,7 @@ def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
 
 def _changed_code(record: StageRecord | None, context: StageContext, code: Mapping[str, str]) -> tuple[str, ...]:
     """Compare with the code of the record, or with that with which unfinished work began."""
-    before = record.code if record else context.workspace.records.code_at_begin(_path_of_record(context))
+    before = record.code if record else context.workspace.records.code_at_begin(context.state_folder)
     return changed_code(before, code) if before else ()
 
 

@@ -59,12 +59,24 @@ class RunOptions:
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Do this stage and what it needs, no more.")
     ] = None
+    dataset_only: Annotated[bool, typer.Option("--dataset-only", help="Build the data set and stop.")] = False
+    no_incremental: Annotated[
+        bool, typer.Option("--no-incremental", help="Begin to train only when the data set is complete.")
+    ] = False
     strict_env: Annotated[
         bool, typer.Option("--strict-env", help="Refuse to continue a training in another environment than it ran in.")
     ] = False
     on_code_change: Annotated[
         Literal["warn", "rerun"], typer.Option("--on-code-change", help="What to do when a stage's code changed.")
     ] = "warn"
+
+    @property
+    def assignments(self) -> dict[str, tuple[str, Any]]:
+        """The settings that options stand for, each with the option's name and its value."""
+        return {
+            **({"runtime.strict_env": ("--strict-env", True)} if self.strict_env else {}),
+            **({"runtime.incremental": ("--no-incremental", False)} if self.no_incremental else {}),
+        }
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

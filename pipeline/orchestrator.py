@@ -5,34 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
+from pipeline.contexts import Contexts
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
 from pipeline.errors import PipelineError, UsageError, WorkspaceLocked
 from pipeline.events import Event, Kind, Reporter
-from pipeline.execution import Executor
-from pipeline.fingerprint import config_hash, digest_json
+from pipeline.execution import Executor, Job
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.lock import RunLock
-from pipeline.observe import Sight, digest_inputs, find_damage, observe
+from pipeline.observe import Sight, find_damage, observe
 from pipeline.records import StageRecord
 from pipeline.reporting import tell_on_stderr
 from pipeline.stage import (
+    BeginsEarly,
     ImportsCheckpoints,
     ProgressReport,
     ReadsFiles,
+    ReleasesEarly,
     ReportsProgress,
     Resumable,
     Stage,
     StageContext,
 )
-from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,11 +80,16 @@ class Orchestrator:
         self._reporter = reporter
         self._stop = stop
         self._reruns_on_code_change = reruns_on_code_change
-        self._hashes = {
-            stage.name: config_hash(stage=stage.name, version=stage.version, config=stage.config) for stage in stages
-        }
-        self.run_name = f"{profile}-{digest_json(self._hashes)[:8]}"
-        self._cache = StatCache(workspace.checkpoints / ".stat_cache", run=self.run_name)
+        self._contexts = Contexts(
+            self.stages,
+            workspace=workspace,
+            profile=profile,
+            runtime=runtime,
+            reporter=reporter,
+            stop=stop,
+        )
+        self._cache = self._contexts.cache
+        self.run_name = self._contexts.run_name
 
     def plan(self, *, forced: Collection[str] = (), until: str | None = None) -> tuple[StagePlan, ...]:
         """Return what `run` would do with each stage, as far as that is known now; touches nothing."""
@@ -95,7 +101,7 @@ class Orchestrator:
                 decision = decide(Observation(stage=stage.name, pending_upstream=pending))
                 plans.append(StagePlan(decision, None))
                 continue
-            sight = self._observe(stage, self._context(stage, records), forced=forced)
+            sight = self._observe(stage, self._contexts.of(stage, records), forced=forced)
             decision = decide(sight.observation)
             if decision.action is Action.SKIP and sight.record is not None:
                 records[stage.name] = sight.record
@@ -123,10 +129,13 @@ class Orchestrator:
             records: dict[str, StageRecord] = {}
             stack.callback(self._save_cache, lock)  # also when a stage fails: what was read needs no second reading
             for stage in selected:
+                if stage.name in records:  # it was done together with the stage before it
+                    continue
                 with executor.telling_of_failure(stage.name):
                     self._stop.check(where=f"the start of {stage.name}")
-                outcomes.append(self._bring_to_end(stage, self._context(stage, records), executor, forced=forced))
-                records[stage.name] = outcomes[-1].record
+                for outcome in self._bring_to_end(stage, selected, records, executor, forced=forced):
+                    outcomes.append(outcome)
+                    records[outcome.decision.stage] = outcome.record
         targets = [target for outcome in outcomes for target in outcome.record.targets]
         self._emit(
             Kind.RUN_FINISHED,
@@ -138,7 +147,7 @@ class Orchestrator:
     def progress(self) -> dict[str, ProgressReport]:
         """Return how far each stage has come that can tell it; reads only what is on disk."""
         reports: dict[str, ProgressReport] = {}
-        for stage, context in self._reachable():
+        for stage, context in self._reachable(has_early=True):
             if isinstance(stage, ReportsProgress) and (report := stage.progress_report(context)):
                 reports[stage.name] = report
         return reports
@@ -146,7 +155,7 @@ class Orchestrator:
     def half_done(self) -> dict[str, str]:
         """Return for each stage that has begun and is not whole what there is of it, in words."""
         found = {}
-        for stage, context in self._reachable():
+        for stage, context in self._reachable(has_early=True):
             if isinstance(stage, Resumable) and self._record_of(stage, context) is None:
                 words = stage.partial_work(context)
                 if not words and context.state_folder.is_dir() and any(context.state_folder.iterdir()):
@@ -158,7 +167,7 @@ class Orchestrator:
     def discard_partial_work(self, name: str) -> None:
         """Remove the half-done work of a stage under the run lock, so that it starts from zero."""
         with self._locked():
-            for stage, context in self._reachable():
+            for stage, context in self._reachable(has_early=True):
                 if stage.name == name and isinstance(stage, Resumable):
                     stage.discard_partial_work(context)
 
@@ -173,7 +182,7 @@ class Orchestrator:
         if stage is None:
             raise UsageError("no stage of this pipeline takes over checkpoints of other programs")
         with self._locked():
-            reachable = {each.name: context for each, context in self._reachable()}
+            reachable = {each.name: context for each, context in self._reachable(has_early=False)}
             context = reachable.get(stage.name)
             if context is None or any(
                 find_damage(record, workspace=self.workspace, cache=self._cache) for record in context.inputs.values()
@@ -192,7 +201,7 @@ class Orchestrator:
                     f"`pipeline reset {stage.name}`",
                 )
             told = stage.import_checkpoint(context, path)
-            store.begin(record, code=self._code(stage))
+            store.begin(context.state_folder, code=self._code(stage))
         return stage.name, told
 
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
@@ -216,7 +225,7 @@ class Orchestrator:
         chosen = [stage for stage in self.stages if stage.name in names]
         if not only_this_run:
             return everything_of(chosen, workspace=self.workspace, has_all=len(chosen) == len(self.stages))
-        return configs_of(chosen, hashes=self._hashes, workspace=self.workspace)
+        return configs_of(chosen, hashes=self._contexts.hashes, workspace=self.workspace)
 
     def reset(self, removals: Sequence[Removal]) -> None:
         """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""
@@ -244,19 +253,63 @@ class Orchestrator:
             self._emit(Kind.WARNING, text=f"the digests of this run are not remembered: {error}")
 
     def _bring_to_end(
-        self, stage: Stage, context: StageContext, executor: Executor, *, forced: Collection[str]
-    ) -> StageOutcome:
-        started = time.monotonic()
+        self,
+        stage: Stage,
+        selected: Sequence[Stage],
+        records: Mapping[str, StageRecord],
+        executor: Executor,
+        *,
+        forced: Collection[str],
+    ) -> tuple[StageOutcome, ...]:
+        """Return what was done with `stage`, and with the stage that began while it was at work, if one did."""
+        started, context = time.monotonic(), self._contexts.of(stage, records)
+        sight, decision = self._judge(stage, context, forced=forced)
+        if decision.action is Action.SKIP and sight.record is not None:
+            executor.skip(context)
+            return (StageOutcome(decision, sight.record, time.monotonic() - started),)
+        job = self._job(stage, context, sight, decision)
+        follower = self._follower(stage, decision, selected, records)
+        if follower is None:
+            record = executor.execute(job)
+            return (StageOutcome(decision, record, time.monotonic() - started),)
+        with executor.executing_apart(job) as (stream, future):
+
+            def settled() -> StageContext:
+                return self._contexts.of(follower, {**records, stage.name: future.result()})
+
+            early = replace(self._contexts.of(follower, records, pending=stage.name), streams={stage.name: stream})
+            early.info(f"begins while {stage.name} is at work in a process of its own; --no-incremental waits")
+            began = time.monotonic()
+            job = self._job(follower, early, *self._judge(follower, early, forced=forced))
+            record = executor.execute(job, settled=settled)
+        return (
+            StageOutcome(decision, future.result(), future.result().duration_seconds),
+            StageOutcome(job.decision, record, time.monotonic() - began),
+        )
+
+    def _job(self, stage: Stage, context: StageContext, sight: Sight, decision: Decision) -> Job:
+        return Job(stage=stage, context=context, decision=decision, sight=sight, code=self._code(stage))
+
+    def _judge(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> tuple[Sight, Decision]:
         sight = self._observe(stage, context, forced=forced)
         decision = decide(sight.observation)
         self._emit(Kind.DECISION, stage.name, action=decision.action, reason=decision.reason, detail=decision.detail)
         if decision.action is not Action.RUN:
             self._warn_of_changed_code(sight)
-        if decision.action is Action.SKIP and sight.record is not None:
-            executor.skip(context)
-            return StageOutcome(decision, sight.record, time.monotonic() - started)
-        record = executor.execute(stage, context, decision=decision, sight=sight, code=self._code(stage))
-        return StageOutcome(decision, record, time.monotonic() - started)
+        return sight, decision
+
+    def _follower(
+        self, stage: Stage, decision: Decision, selected: Sequence[Stage], records: Mapping[str, StageRecord]
+    ) -> Stage | None:
+        """Return the stage that may begin while `stage` is at work, if there is one."""
+        if not self._runtime.incremental or decision.action is Action.REPAIR or not isinstance(stage, ReleasesEarly):
+            return None
+        waiting = (each for each in selected if isinstance(each, BeginsEarly) and stage.name in each.begins_early_on)
+        after = next(waiting, None)
+        if after is None or not after.inputs.keys() <= {stage.name, *records}:
+            return None
+        # What it has done for finished inputs may be all that there is to do, once it is known that they are those.
+        return None if self._contexts.has_other_work(after, records, pending=stage.name) else after
 
     def _observe(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> Sight:
         return observe(
@@ -272,28 +325,18 @@ class Orchestrator:
         configs = [before.config for before in up_to(self.stages, stage.name)]
         return code_digests(stage, configs=configs, cache=self._cache)
 
-    def _context(self, stage: Stage, records: Mapping[str, StageRecord]) -> StageContext:
-        return StageContext(
-            stage=stage.name,
-            run=self.run_name,
-            profile=self._profile,
-            workspace=self.workspace,
-            config_hash=self._hashes[stage.name],
-            input_digests=digest_inputs(stage, records, workspace=self.workspace, cache=self._cache),
-            inputs={name: records[name] for name in stage.inputs},
-            settings={each.name: each.config.model_dump(mode="json") for each in self.stages},
-            runtime=self._runtime,
-            reporter=self._reporter,
-            stop=self._stop,
-        )
+    def _reachable(self, *, has_early: bool) -> list[tuple[Stage, StageContext]]:
+        """Return the stages whose upstream stages have records, with their contexts.
 
-    def _reachable(self) -> list[tuple[Stage, StageContext]]:
-        """Return the stages whose upstream stages have records, with their contexts."""
+        With `has_early` also those that may have begun before, while their upstream stage was at work.
+        """
         records: dict[str, StageRecord] = {}
         reachable = []
         for stage in self.stages:
-            if all(name in records for name in stage.inputs):
-                context = self._context(stage, records)
+            missing = [name for name in stage.inputs if name not in records]
+            early = stage.begins_early_on if has_early and isinstance(stage, BeginsEarly) else ()
+            if not missing or (len(missing) == 1 and missing[0] in early):
+                context = self._contexts.of(stage, records, pending="".join(missing))
                 reachable.append((stage, context))
                 if record := self._record_of(stage, context):
                     records[stage.name] = record

@@ -125,22 +125,22 @@ class RecordStore:
         """Remove the record at `path`: from now on the stage does not count as whole."""
         files.remove(path)
 
-    def begin(self, path: Path, *, code: Mapping[str, str]) -> None:
-        """Note beside where the record will be with which code the work begins; the first note counts."""
-        note = _note_of(path)
+    def begin(self, state_folder: Path, *, code: Mapping[str, str]) -> None:
+        """Note beside the folder of half-done work with which code the work begins; the first note counts."""
+        note = _note_of(state_folder)
         if not note.exists():
             save_sealed(note, {"code": dict(code)})
 
-    def code_at_begin(self, path: Path) -> dict[str, str]:
+    def code_at_begin(self, state_folder: Path) -> dict[str, str]:
         """Return the code with which the unfinished work of this run began; empty where that is not known."""
         try:
-            return dict(load_sealed(_note_of(path))["code"])
+            return dict(load_sealed(_note_of(state_folder))["code"])
         except (FileNotFoundError, IntegrityError, KeyError):
             return {}
 
-    def end(self, path: Path) -> None:
+    def end(self, state_folder: Path) -> None:
         """Drop the note of `begin`: the work is done, or starts from zero."""
-        files.remove(_note_of(path))
+        files.remove(_note_of(state_folder))
 
     def drop_superseded(self, record: StageRecord) -> None:
         """Remove the records of the same stage whose artifacts were overwritten by those of `record`."""
@@ -160,8 +160,8 @@ class RecordStore:
         return sorted(records, key=lambda record: record.finished_at)
 
 
-def _note_of(path: Path) -> Path:
-    return path.with_suffix(".begun")  # not *.json: no record
+def _note_of(state_folder: Path) -> Path:
+    return state_folder.with_name(f"{state_folder.name}.begun")  # not *.json: no record
 
 
 def run_key(config_hash: str, inputs_digest: str) -> str:

@@ -54,19 +54,19 @@ class Pace:
 
 
 class Throttle:
-    """Lets one thing through every `interval` seconds."""
+    """Lets one thing through every `interval` seconds, of each `kind` on its own."""
 
     def __init__(self, interval: float, clock: Clock = time.monotonic) -> None:
         self._interval = interval
         self._clock = clock
-        self._last = -math.inf
+        self._last: dict[str, float] = {}
 
-    def is_due(self) -> bool:
+    def is_due(self, kind: str = "") -> bool:
         """Return whether it is time again, and start the next interval if so."""
         now = self._clock()
-        if now - self._last < self._interval:
+        if now - self._last.get(kind, -math.inf) < self._interval:
             return False
-        self._last = now
+        self._last[kind] = now
         return True
 
 
@@ -86,7 +86,7 @@ class Wording:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._widths: list[int] = []
-        self._pace = Pace(clock)
+        self._paces: dict[str, Pace] = {}
 
     def text(self, event: Event, *, width: int = 0) -> str:
         """Return what `event` tells, empty where it needs no words; `width` is in characters, 0 for any."""
@@ -94,22 +94,24 @@ class Wording:
         if event.kind is Kind.RUN_STARTED:
             self._widths = column_widths([(name, "RESUME", "ARTIFACT_DAMAGED", "") for name in data["stages"]])
         elif event.kind is Kind.STAGE_STARTED:
-            self._pace = Pace(self._clock)
+            self._paces[event.stage] = Pace(self._clock)
         elif event.kind is Kind.DECISION:
             row = (event.stage, str(data["action"]).upper(), str(data["reason"]), str(data["detail"]))
             return table([row], width=width, least=self._widths)
         elif event.kind is Kind.PROGRESS:
-            return "  ".join(part for part in (event.stage, *self.progress(data)) if part)
+            return "  ".join(part for part in (event.stage, *self.progress(event)) if part)
         sentence = _SENTENCES[event.kind](data) if event.kind in _SENTENCES else ""
         return f"{event.stage}: {sentence}" if sentence and event.stage else sentence
 
-    def progress(self, data: Mapping[str, Any]) -> ProgressWords:
+    def progress(self, event: Event) -> ProgressWords:
         """Take in how far the stage is and return it in words."""
+        data = event.data
         done, total, unit = data["done"], data["total"], data["unit"]
-        self._pace.update(done=done, total=total, unit=unit)
+        pace = self._paces.setdefault(event.stage, Pace(self._clock))
+        pace.update(done=done, total=total, unit=unit)
         told = dict(data.get("figures", {}))
         # A stage may know better than its pace so far, e.g. of the validation still to come.
-        rate, remaining = self._pace.rate, told.pop("eta_seconds", self._pace.remaining_seconds)
+        rate, remaining = pace.rate, told.pop("eta_seconds", pace.remaining_seconds)
         return ProgressWords(
             share=f"{100 * done // total}%" if total else "",
             amount=f"{done}/{total} {unit}",
@@ -196,14 +198,11 @@ class EventLog:
 
     def __init__(self, path: Path, *, tell: Callable[[str], None], clock: Clock = time.monotonic) -> None:
         self._file = AppendedFile(path, tell=tell)
-        self._clock = clock
         self._throttle = Throttle(_PROGRESS_SECONDS, clock)
 
     def emit(self, event: Event) -> None:
         """Append `event`; of the progress of a stage only one line a second."""
-        if event.kind is Kind.STAGE_STARTED:
-            self._throttle = Throttle(_PROGRESS_SECONDS, self._clock)
-        if event.kind is Kind.PROGRESS and not self._throttle.is_due():
+        if event.kind is Kind.PROGRESS and not self._throttle.is_due(event.stage):
             return
         time_of_day = datetime.now().astimezone().isoformat(timespec="milliseconds")
         line = {"v": SCHEMA_VERSION, "time": time_of_day, "kind": event.kind, "stage": event.stage, "data": event.data}
@@ -225,8 +224,8 @@ class LogFile:
         self._throttle = Throttle(interval, clock)
 
     def emit(self, event: Event) -> None:
-        """Append what `event` tells; of progress one line every `interval` seconds."""
-        if event.kind is Kind.PROGRESS and not self._throttle.is_due():
+        """Append what `event` tells; of the progress of a stage one line every `interval` seconds."""
+        if event.kind is Kind.PROGRESS and not self._throttle.is_due(event.stage):
             return
         if text := self._wording.text(event):
             self._file.append(f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')}  {text}")

@@ -29,6 +29,7 @@ from pipeline.profiles import (
 from pipeline.workspace import Workspace
 
 ALL = "all"
+_DATA = "data"  # the short name of the stage that makes the data set
 _FLAGS = ("dataset_size", "epochs", "batch_size", "device")
 
 
@@ -66,8 +67,16 @@ class Session:
         return tuple(self.definition.configs) if word == ALL else (self.stage(word),)
 
     def until(self, options: RunOptions) -> str | None:
-        """Return the stage that --until names, if it was given."""
-        return None if options.until is None else self.stage(options.until)
+        """Return the stage that --until names, or that makes the data with --dataset-only, if one was given."""
+        if not options.dataset_only:
+            return None if options.until is None else self.stage(options.until)
+        if options.until is not None:
+            raise UsageError("--dataset-only and --until contradict each other", hint="give one of them")
+        if _DATA not in self.definition.short_names:
+            raise UsageError(
+                "this pipeline has no stage for --dataset-only", hint="--until STAGE ends with a stage of your choice"
+            )
+        return self.definition.short_names[_DATA]
 
     def forced(self, options: RunOptions) -> frozenset[str]:
         """Return the stages that the --force options name; raises UsageError where the pipeline has none such."""
@@ -83,9 +92,9 @@ class Session:
 
 
 def open_session(
-    options: SettingsOptions, *, is_strict: bool = False, environment: Mapping[str, str] = os.environ
+    options: SettingsOptions, run: RunOptions | None = None, *, environment: Mapping[str, str] = os.environ
 ) -> Session:
-    """Find the pipeline and resolve its settings; `is_strict` sets `runtime.strict_env`, as --strict-env does.
+    """Find the pipeline and resolve its settings, those that the options `run` stand for among them.
 
     Raises:
         UsageError: the pipeline cannot be loaded, or a setting cannot be used.
@@ -98,7 +107,7 @@ def open_session(
         config_file=config_file,
         environment=environment,
         assignments=options.assignments or (),
-        flags=_flags(options, definition) | ({"runtime.strict_env": ("--strict-env", True)} if is_strict else {}),
+        flags=_flags(options, definition) | (run.assignments if run else {}),
     )
     if not gc.isenabled():
         gc.freeze()  # what was imported stays: no collection need look at it, not even the one at the end

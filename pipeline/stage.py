@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +12,12 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.fingerprint import digest_json
 from pipeline.interrupts import StopFlag
 from pipeline.records import Artifact, StageRecord, Target, run_key
+from pipeline.stream import Stream
 from pipeline.workspace import Workspace
+
+
+def _nobody_waits(_name: str, _facts: Mapping[str, Any]) -> None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,13 @@ class StageContext:
         run: name of the whole run, `<profile>-<hash8>`; its results go to `results_folder`.
         settings: the settings of all stages, for results that must tell them; never read to decide what to compute.
         inputs: the records of the upstream stages, by name.
-        input_digests: the digest of each input, upstream stages and external files alike.
+        input_digests: the digest of each input, upstream stages and external files alike; of an upstream stage that
+            is still at work it is that of its promise.
+        promised_digest: what `inputs_digest` was, or would have been, while they were still being made; empty where
+            the stage begins only when they are there.
+        streams: what upstream stages that are still at work have made so far, by name; such a stage is not in `inputs`.
+        release: tells those who wait for it that an output is there, by a name that `promise` makes known, with facts
+            about it, a JSON object; see `ReleasesEarly`.
     """
 
     stage: str
@@ -37,6 +48,9 @@ class StageContext:
     runtime: RuntimeOptions
     reporter: Reporter
     stop: StopFlag
+    promised_digest: str = ""
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    release: Callable[[str, Mapping[str, Any]], None] = _nobody_waits
 
     @property
     def inputs_digest(self) -> str:
@@ -49,9 +63,19 @@ class StageContext:
         return self.workspace.results / self.run
 
     @property
+    def work_digest(self) -> str:
+        """The inputs digest under which half-done work is kept: work stays where it began, promised inputs or not."""
+        promised = self._work_folder(self.promised_digest)
+        is_promised = self.promised_digest and promised.is_dir() and not self._work_folder(self.inputs_digest).is_dir()
+        return self.promised_digest if is_promised else self.inputs_digest
+
+    @property
     def state_folder(self) -> Path:
         """Where the stage may keep state to continue from: `checkpoints/<stage>/<run key>/`."""
-        return self.workspace.checkpoints / self.stage / run_key(self.config_hash, self.inputs_digest)
+        return self._work_folder(self.work_digest)
+
+    def _work_folder(self, inputs_digest: str) -> Path:
+        return self.workspace.checkpoints / self.stage / run_key(self.config_hash, inputs_digest)
 
     def input_paths(self, stage: str, kind: str) -> tuple[Path, ...]:
         """Return the files of one kind that the upstream stage `stage` left."""
@@ -156,6 +180,30 @@ class Repairable(Protocol):
 
     def repair(self, context: StageContext, damaged: Sequence[Artifact]) -> StageResult:
         """Make the damaged artifacts again and return the result of the whole stage."""
+
+
+@runtime_checkable
+class ReleasesEarly(Protocol):
+    """A stage whose outputs are worth having before the last of them is there.
+
+    It may be executed in a process of its own, and is then pickled, with its config. Its outputs must be determined by
+    its config and inputs, byte for byte: others begin to work with them while it can still be killed.
+    """
+
+    def promise(self, context: StageContext) -> Mapping[str, Any]:
+        """Return what is known of the outputs before they are there, as JSON; the stages that wait for them read it."""
+
+
+@runtime_checkable
+class BeginsEarly(Protocol):
+    """A stage that can begin while an upstream stage is at work, and takes its outputs from `StageContext.streams`.
+
+    Its result must be the same as if it had waited.
+    """
+
+    @property
+    def begins_early_on(self) -> tuple[str, ...]:
+        """The names of these upstream stages."""
 
 
 @runtime_checkable

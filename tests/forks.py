@@ -28,6 +28,7 @@ _IMPORTED = (
     "stages.evaluation.real_folder",
     "stages.evaluation.results",
     "tiny_pipeline",
+    "gated_pipeline",
     "toy_pipeline",
 )
 
@@ -77,7 +78,8 @@ class Server:
     ) -> Fork:
         """Carry out a command line; it stops at the first `pause` until somebody opens and closes `fifo`.
 
-        A pause is "start", "<stage> <kind of event>", or "save": the moment before a checkpoint has its name. `limits`
+        A pause is "start", "<stage> <kind of event>[ <beginning of its text>]", or "save": the moment before a
+        checkpoint has its name. `limits`
         are resource limits by their names, e.g. RLIMIT_NOFILE; that of RLIMIT_AS is added to the memory of the start.
         `pipeline` is another than the built-in one.
         """
@@ -170,7 +172,7 @@ def _pausing(pause: str, fifo: Path) -> Callable[[str], None]:
     waits = [pause] if pause else []
 
     def meet(moment: str) -> None:
-        if moment in waits:
+        if any(moment.startswith(wait) for wait in waits):
             waits.clear()
             fifo.read_bytes()
 
@@ -184,7 +186,7 @@ def _pausing(pause: str, fifo: Path) -> Callable[[str], None]:
 
     def emit_and_pause(self: Reporters, event: Event) -> None:
         emit(self, event)
-        meet(f"{event.stage} {event.kind}")
+        meet(f"{event.stage} {event.kind} {event.data.get('text', '')}")
 
     files.disk = PausingDisk()
     Reporters.emit = emit_and_pause  # type: ignore[method-assign]

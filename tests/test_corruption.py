@@ -158,12 +158,12 @@ def test_each_byte_of_what_may_be_lost(copy: Path) -> None:
     """A note of how work began and the memory of digests count as absent when a byte of them changed."""
     record, _ = _records(copy)["training"]
     store = RecordStore(copy / "checkpoints")
-    store.begin(record, code={"stages/training/loop.py:train": "0" * 32, "größe": "1" * 32})
+    store.begin(record.with_suffix(""), code={"stages/training/loop.py:train": "0" * 32, "größe": "1" * 32})
 
     def is_unknown(_path: Path) -> None:
-        assert store.code_at_begin(record) == {}
+        assert store.code_at_begin(record.with_suffix("")) == {}
 
-    assert store.code_at_begin(record)
+    assert store.code_at_begin(record.with_suffix(""))
     num_note = _spoil_each_byte(record.with_suffix(".begun"), is_unknown)
     cache = copy / "cache"
     old = Path(shutil.copy2(newest_checkpoint(copy) / METADATA_NAME, copy / "old.json"))

@@ -12,6 +12,7 @@ from tiny_task import TinyTask, tiny_config, tiny_stage
 
 from pipeline.errors import ResourceExhausted
 from stages.training.checkpoints import Checkpoint, open_store
+from stages.training.data import load_data
 from stages.training.footprint import checkpoint_bytes
 from stages.training.session import open_session
 
@@ -45,7 +46,7 @@ def test_estimate_is_close_and_never_below(tmp_path: Path, settings: dict[str, A
     config = tiny_config(epochs=1, **settings)
     stage, context = tiny_stage(tmp_path, config)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, config, manifest_path=manifest) as session:
+    with open_session(context, config, data=load_data(manifest)) as session:
         estimate = checkpoint_bytes(session.learner, config)
     stage.execute(context)
     [checkpoint] = open_store(context).checkpoints()
@@ -58,7 +59,7 @@ def test_training_that_cannot_fit_is_not_begun(tmp_path: Path, monkeypatch: pyte
     config = tiny_config()
     stage, context = tiny_stage(tmp_path, config, keep_checkpoints=2)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, config, manifest_path=manifest) as session:
+    with open_session(context, config, data=load_data(manifest)) as session:
         needed = 4 * checkpoint_bytes(session.learner, config)
     _set_free(monkeypatch, needed - 1)
     with pytest.raises(ResourceExhausted, match=rf"needs {needed} bytes more .* {needed - 1} bytes are free") as caught:

@@ -23,6 +23,7 @@ from pipeline.stage import ImportsCheckpoints
 from stages.determinism import numerics
 from stages.training.checkpoints import open_store
 from stages.training.config import TrainingConfig
+from stages.training.data import load_data
 from stages.training.session import Session, open_session
 
 _NUM_STEPS = 15  # three epochs of five
@@ -51,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Document:
 def _session(root: Path, config: TrainingConfig) -> Session:
     _, context = tiny_stage(root, config)
     (manifest,) = context.input_paths("data_generation", "manifest")
-    with numerics(is_deterministic=True), open_session(context, config, manifest_path=manifest) as session:
+    with numerics(is_deterministic=True), open_session(context, config, data=load_data(manifest)) as session:
         return session
 
 

@@ -22,7 +22,7 @@ call = toy_command_line.call
 TOY = "toy_pipeline:PIPELINE"
 RUN = ("run", "--set", "numbers.count=40")
 SMALL = "tiny_pipeline:SMALL"
-TRAINING = ("run", "--set", "runtime.checkpoint_interval_steps=1")
+TRAINING = ("run", "--set", "runtime.incremental=false", "--set", "runtime.checkpoint_interval_steps=1")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def _sealed(value: Any) -> bytes:
 _LOADERS: dict[str, Callable[[Path], object]] = {
     "sealed": load_sealed,
     "record": lambda path: RecordStore(path.parent).load(path),
-    "note": lambda path: RecordStore(path.parent).code_at_begin(path.with_suffix(".json")),
+    "note": lambda path: RecordStore(path.parent).code_at_begin(path.with_suffix("")),
     "manifest": load_manifest,
     "progress": lambda path: TrainingProgressTracker(path, seed=0).load(),
     "chunk": lambda path: prove_chunk(path, first_sample_id=0, count=3, origin="x"),

@@ -141,7 +141,7 @@ def test_nothing_is_run_from_any_file(finished: Path, tmp_path: Path) -> None:
         for pattern in _TARGETS:
             for path in root.glob(pattern):
                 path.write_bytes(payload)
-        commands.append(["run", "--quiet", "--workspace", str(root)])
+        commands.append(["run", "--no-incremental", "--quiet", "--workspace", str(root)])
     commands += [[word, "--workspace", str(root)] for word in ("status", "validate")]
     codes, seen = _watch(commands, folder=tmp_path)
     assert seen == []

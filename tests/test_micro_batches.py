@@ -17,6 +17,7 @@ from pipeline.errors import ResourceExhausted
 from pipeline.events import Kind
 from stages.task import Tensors
 from stages.training.checkpoints import open_store
+from stages.training.data import load_data
 from stages.training.micro_batches import MicroBatches
 from stages.training.session import open_session
 
@@ -246,7 +247,7 @@ def test_gradient_of_the_parts_is_that_of_the_batch(tmp_path: Path, monkeypatch:
     config = tiny_config(**_ACCUMULATE)
     _, context = tiny_stage(tmp_path, config)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, config, manifest_path=manifest) as session:
+    with open_session(context, config, data=load_data(manifest)) as session:
         micro_batches, parameters = session.micro_batches, session.learner.parameters
         batch = session.feed.next(session.tracker.get_resume_position())
         assert batch is not None

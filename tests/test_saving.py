@@ -17,6 +17,7 @@ from pipeline import files
 from pipeline.disk import Disk
 from pipeline.events import Kind
 from pipeline.interrupts import StopFlag
+from stages.training.data import load_data
 from stages.training.guard import BadStepError
 from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
 from stages.training.saving import Saver
@@ -28,7 +29,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     """Give a session that has not begun, with a checkpoint due every second step."""
     _, context = tiny_stage(tmp_path, checkpoint_interval_steps=2)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         yield session
 
 
@@ -56,7 +57,7 @@ def test_checkpoint_holds_all_that_the_next_step_reads(session: Session) -> None
     parts = json.loads((checkpoint.path / "trainer_state.json").read_text())["parts"]
     assert parts.keys() == {
         *("model", "optimizer", "schedule", "ema", "scaler", "history"),
-        *("losses", "guard", "micro_batches", "environments", "skipped", "skipped_validation", "rng"),
+        *("losses", "guard", "micro_batches", "environments", "skipped", "skipped_validation", "ground", "rng"),
     }
     facts = checkpoint.metadata
     assert (facts.global_step, facts.epoch, facts.chunk_id, facts.offset) == (1, 0, 0, 1)
@@ -90,7 +91,7 @@ def test_checkpoints_between_mini_epochs_are_due_by_seconds(tmp_path: Path) -> N
     stop = StopFlag(clock=lambda: now)
     _, context = tiny_stage(tmp_path, stop=stop, checkpoint_interval_seconds=10)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         saver, due = Saver(session), []
         for step in range(1, 6):
             _step(session, step)
@@ -109,7 +110,7 @@ def test_live_copy_is_written_every_second_and_at_saves(tmp_path: Path) -> None:
     stop = StopFlag(clock=lambda: now)
     _, context = tiny_stage(tmp_path, stop=stop)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         saver, copies = Saver(session), []
         copy = TrainingProgressTracker(session.tracker.path, seed=tiny_config().seed)
         for step in range(1, 31):
@@ -172,7 +173,7 @@ def test_save_that_would_not_end_before_sigkill_is_not_begun(
     stop = StopFlag(clock=lambda: disk.now)
     _, context = tiny_stage(tmp_path, stop=stop, reporter=reporter, grace_seconds=grace)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         saver = Saver(session)
         _step(session, 1)
         _save(saver)
@@ -196,7 +197,7 @@ def test_ctrl_c_and_a_first_save_are_given_all_the_time_they_take(
     stop = StopFlag(clock=lambda: disk.now)
     _, context = tiny_stage(tmp_path, stop=stop, grace_seconds=1)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         saver = Saver(session)
         stop.set(signal.SIGINT)
         for step in (1, 2):

@@ -26,6 +26,8 @@ _FAULTS = {"error=EIO": 4, "error=ENOSPC": 6, "signal=SIGKILL": -signal.SIGKILL,
 _OPTIONAL = r"/logs\b|\.stat_cache|/checkpoints>|training_progress\.json|\.pipeline\.lock\.json"
 _LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += ")
 
+_TINY = ("run", "--set", "runtime.incremental=false", "--set", "training.epochs=1")
+
 
 @dataclass(frozen=True)
 class Point:
@@ -147,14 +149,24 @@ def test_a_pipeline_survives_any_failing_system_call(server: Server, tmp_path: P
 
 def test_a_training_survives_any_failing_system_call(server: Server, tmp_path: Path) -> None:
     """So does a real training, whose checkpoints are many files: its weights are the same bytes."""
-    runs = Runs(server, ("run", "--set", "training.epochs=1"), "tiny_pipeline:SMALL", num_stages=3)
+    runs = Runs(
+        server,
+        ("run", "--set", "runtime.incremental=false", "--set", "training.epochs=1"),
+        "tiny_pipeline:SMALL",
+        num_stages=3,
+    )
     print(_try_points(runs, tmp_path, num_of_each=1))  # noqa: T201
 
 
 @pytest.mark.parametrize(("error", "code"), [("EMFILE", 6), ("EACCES", 6), ("ESTALE", 4)])
 def test_a_checkpoint_that_cannot_be_had_now_is_kept(server: Server, tmp_path: Path, error: str, code: int) -> None:
     """Continuing ends with its own code, and no checkpoint is set aside; the same command then goes on from it."""
-    runs = Runs(server, ("run", "--set", "training.epochs=1"), "tiny_pipeline:SMALL", num_stages=3)
+    runs = Runs(
+        server,
+        ("run", "--set", "runtime.incremental=false", "--set", "training.epochs=1"),
+        "tiny_pipeline:SMALL",
+        num_stages=3,
+    )
     workspace = tmp_path / "workspace"
     assert runs.run(workspace)[0] == 0
     expected, checkpoints = left_by(workspace), sorted(workspace.glob("checkpoints/training/*/checkpoint-*"))

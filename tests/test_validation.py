@@ -12,6 +12,7 @@ from tiny_task import TinyTask, tiny_config, tiny_stage
 from pipeline.errors import UsageError
 from pipeline.interrupts import StopFlag
 from stages.chunks.chunk import map_chunk
+from stages.training.data import load_data
 from stages.training.session import Session, open_session
 from stages.training.validation import Validator
 
@@ -21,7 +22,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     """Give a training that has not begun."""
     _, context = tiny_stage(tmp_path)
     [manifest] = context.input_paths("data_generation", "manifest")
-    with open_session(context, tiny_config(), manifest_path=manifest) as session:
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
         yield session
 
 

@@ -22,6 +22,7 @@ from stages.detection.task import DetectionTask
 from stages.training import guard as guard_module
 from stages.training import session as session_module
 from stages.training.config import TrainingConfig
+from stages.training.data import load_data
 from stages.training.loop import _step
 from stages.training.session import Session, open_session
 
@@ -54,7 +55,7 @@ def manifest_path(tmp_path: Path) -> Path:
 @contextmanager
 def _session(manifest_path: Path, config: TrainingConfig, *, device: str) -> Iterator[Session]:
     _, context = tiny_stage(manifest_path.parents[2], config, device=device)
-    with open_session(context, config, manifest_path=manifest_path) as session:
+    with open_session(context, config, data=load_data(manifest_path)) as session:
         # Figures are read for the display by the clock, and for the curves every so many steps: not in these.
         session.telemetry._points_every = 1_000
         session.telemetry._clock = lambda: 0.0

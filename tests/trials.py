@@ -3,7 +3,7 @@
 A trial is a list of points (a fault and the number of the operation that it befalls), each of which befalls one run of
 the same command line, and then a run that nothing befalls, and one that has nothing left to do:
 
-    command = ("run", "--workspace", "{workspace}", "--json")
+    command = ("run", "--workspace", "{workspace}", "--json", "--no-incremental")
     operations = start(command, folder / "start")  # once, in a process without threads: the runs are forks of it
     trial = run_trial((Point(Fault.KILLED, at=17),), folder / "17", command=command)
     assert not problems_of(trial, reference, keep=3, interval=100)  # see invariants.py

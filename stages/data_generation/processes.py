@@ -6,27 +6,23 @@ not heed: a terminal or a batch system sends signals to the whole group, and the
 
 from __future__ import annotations
 
-import ctypes
 import math
 import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import StageFailed
 from pipeline.interrupts import StopFlag
+from pipeline.processes import die_with_parent, end_process, start_process
 
 _MAX_LOST = 3  # workers with one item: one may have bad luck, three have a reason
 _LOOK_SECONDS = 1.0  # between looks at the clock
 _LEAVING_SECONDS = 10.0  # a worker without work leaves in milliseconds
-_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 _HINT = (
     "exit code -9 means that it was killed, mostly for want of memory: use fewer workers (runtime.num_workers) or "
     "smaller chunks; a chunk that needs longer wants a higher runtime.worker_timeout_seconds; what is done is kept"
@@ -195,17 +191,8 @@ class _Pool(Generic[Item, Result]):
 
 
 def _start(task: Callable[[Any], Any]) -> _Worker[Any]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(task, theirs), daemon=True)
-    # A child inherits the mask: signals to the group never reach it, not even while it is starting. Python's resource
-    # tracker comes first, because its own start, otherwise part of `process.start`, takes them out of the mask again.
-    ensure_running()
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = start_process(_work, task, theirs, is_daemon=True)
     theirs.close()
     return _Worker(process, ours)
 
@@ -222,17 +209,13 @@ def _receive(worker: _Worker[Any]) -> Any:
 
 
 def _end(worker: _Worker[Any], *, patience: float) -> None:
-    """Wait `patience` seconds for a worker to leave; then it is killed, which a stopped one cannot escape either."""
-    worker.process.join(max(0.0, patience))
-    if worker.process.is_alive():
-        worker.process.kill()
-        worker.process.join()
+    end_process(worker.process, patience=patience)
     worker.connection.close()
 
 
 def _work(task: Callable[[Any], Any], connection: Connection) -> None:
     """Do what comes through the pipe until it ends; runs in the worker process."""
-    _die_with_parent()
+    die_with_parent()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             item = connection.recv()
@@ -242,11 +225,3 @@ def _work(task: Callable[[Any], Any], connection: Connection) -> None:
             except Exception as error:  # not lost: it is raised again in the parent
                 answer = (None, error)
             connection.send(answer)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGKILL when the parent dies: also a worker that is stopped, or hangs in C code, must go then."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is None or os.getppid() != parent.pid:
-        os._exit(1)  # it died before it could be asked for

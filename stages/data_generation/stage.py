@@ -10,7 +10,7 @@ from pipeline import files
 from pipeline.records import Artifact
 from pipeline.space import require_space
 from pipeline.stage import Output, ProgressReport, ProgressRow, StageContext, StageResult
-from stages.chunks.manifest import ChunkEntry, Manifest, chunk_path, save_manifest
+from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, chunk_path, save_manifest
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
 from stages.data_generation.plan import SIZES, DataSetPlan, plan_data_set
 
@@ -50,6 +50,21 @@ class DataGenerationStage:
         outputs = [*chunks, Output("annotations", plan.annotations), Output("manifest", plan.manifest)]
         sizes = {split: getattr(self.config, field) for split, field in SIZES.items()}
         return StageResult(outputs=outputs, metrics={**sizes, **figures})
+
+    def promise(self, context: StageContext) -> Mapping[str, Any]:
+        """Return where the manifest will be, what it will say of the samples, and which chunks there will be."""
+        plan = self._plan(context)
+        chunks = [
+            {
+                "chunk_id": chunk.chunk_id,
+                "split": chunk.split,
+                "first_sample_id": chunk.first_sample_id,
+                "count": chunk.count,
+                "file": f"../{chunk.file}",
+            }
+            for chunk in plan.chunks
+        ]
+        return {"manifest": context.workspace.relative(plan.manifest), "meta": self._meta(), "chunks": chunks}
 
     def can_repair(self, damaged: Sequence[Artifact]) -> bool:
         """Return True: whatever it is, it can be made again without the rest."""
@@ -103,7 +118,7 @@ class DataGenerationStage:
         entries: dict[str, ChunkEntry] = {}
         num_new = num_drawn = 0
         made_chunks = make_chunks(
-            plan.chunks,
+            _by_need(plan.chunks),
             config=self.config,
             folder=plan.folder,
             num_missing=sum(chunk.count for chunk in plan.missing()),
@@ -117,6 +132,7 @@ class DataGenerationStage:
             if made.complaint:
                 context.warn(made.complaint)
             entries[made.entry.file] = made.entry
+            context.release(made.entry.file, made.entry.model_dump())
             num_new += made.is_new
             num_drawn += made.entry.count if made.is_new else 0
             rate = num_drawn / (time.monotonic() - started)
@@ -136,6 +152,12 @@ class DataGenerationStage:
             "classes": list(self.config.classes),
             "max_boxes": MAX_SHAPES,
         }
+
+
+def _by_need(chunks: Sequence[ChunkPlan]) -> list[ChunkPlan]:
+    """Put first what a training that begins early needs first: a chunk to train on, then all that it validates on."""
+    ranks = {"train": 1, "validation": 0}
+    return sorted(chunks, key=lambda chunk: -1 if chunk == chunks[0] else ranks.get(chunk.split, 2))
 
 
 def _require_space(plan: DataSetPlan, *, image_size: int) -> None:

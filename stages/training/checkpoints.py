@@ -302,7 +302,7 @@ def open_store(context: StageContext) -> CheckpointStore:
         context.state_folder,
         keep=context.runtime.keep_checkpoints,
         config_hash=context.config_hash,
-        inputs_digest=context.inputs_digest,
+        inputs_digest=context.work_digest,
         warn=context.warn,
     )
 

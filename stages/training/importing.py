@@ -21,6 +21,7 @@ from stages.chunks.order import EpochOrder
 from stages.determinism import numerics
 from stages.training.checkpoints import TrainingFacts
 from stages.training.config import TrainingConfig
+from stages.training.data import TrainingData
 from stages.training.optimizer import OptimizerState
 from stages.training.progress import ChunkProgress
 from stages.training.session import Session, open_session
@@ -53,7 +54,7 @@ class Imported:
     left: tuple[str, ...]
 
 
-def import_checkpoint(context: StageContext, config: TrainingConfig, path: Path, *, manifest_path: Path) -> str:
+def import_checkpoint(context: StageContext, config: TrainingConfig, path: Path, *, data: TrainingData) -> str:
     """Make a checkpoint of the run of `context` from the file `path` and tell what was taken over.
 
     Raises:
@@ -63,7 +64,7 @@ def import_checkpoint(context: StageContext, config: TrainingConfig, path: Path,
     found = _understand(read_checkpoint(path), path=path)
     # What a run leaves in logs/ is not wanted of an import.
     quiet = context.runtime.model_copy(update={"sample_log": False, "tensorboard": False})
-    opened = open_session(replace(context, runtime=quiet), config, manifest_path=manifest_path)
+    opened = open_session(replace(context, runtime=quiet), config, data=data)
     with numerics(is_deterministic=config.deterministic), opened as session:
         _take_over(session, found, path=path)
         session.store.save(session.state.files().items(), _facts(session))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from stages.chunks.manifest import Manifest
 from stages.task import Task, build_task
 from stages.training.averaging import WeightAverage
 from stages.training.compiling import Wish, compiled
@@ -49,7 +49,7 @@ class Learner:
 
 def build_learner(
     config: TrainingConfig,
-    manifest: Manifest,
+    meta: Mapping[str, Any],
     device: torch.device,
     *,
     precision: str,
@@ -57,8 +57,8 @@ def build_learner(
     compile_wish: Wish,
     warn: Callable[[str], None],
 ) -> Learner:
-    """Return a learner with first weights, drawn from the global torch RNG, which the caller has seeded."""
-    task = build_task(config.task.model_dump(mode="json"), manifest.meta)
+    """Return a learner for samples that `meta` describes, its first weights drawn from the global, seeded torch RNG."""
+    task = build_task(config.task.model_dump(mode="json"), meta)
     # channels_last trains twice as fast in bf16 on CPUs with AMX, and is what tensor cores want.
     model = task.build_model().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()

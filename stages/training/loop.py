@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from pipeline.stream import Withheld
 from stages.chunks.reader import Batch
 from stages.task import Tensors
 from stages.training.history import Entry
@@ -41,7 +42,10 @@ def train(session: Session) -> None:
                 session.context.stop.check(where=f"{_where(session)}{saver.lost_steps}")
             if is_done:
                 return
-            batch = session.feed.next(session.tracker.get_resume_position())
+            try:
+                batch = session.feed.next(session.tracker.get_resume_position())
+            except Withheld:  # its chunk is not there yet, and a stop was asked for, which is met at the top
+                continue
             if batch is None:
                 # Not an optimizer step, so no step is counted; back to the top, where the epoch's end may be a
                 # boundary that no batch has shown yet, because the chunks at the end of the epoch are missing.

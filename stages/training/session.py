@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.errors import IntegrityError, UsageError
 from pipeline.stage import StageContext
-from stages.chunks.listed import ListedChunks
-from stages.chunks.manifest import load_manifest
 from stages.chunks.reader import ChunkReader, Chunks
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
 from stages.training.compiling import Wish
 from stages.training.config import TrainingConfig
+from stages.training.data import TrainingData
 from stages.training.device import DeviceBatches
 from stages.training.environment import Environments, describe_environment, environment_changes
 from stages.training.feed import Feed
+from stages.training.ground import PART as GROUND
+from stages.training.ground import Ground, require_ground
 from stages.training.guard import Guard
 from stages.training.history import History
 from stages.training.learner import Learner, build_learner
@@ -38,7 +38,7 @@ from stages.training.state import Stateful, TrainState, require_finite
 from stages.training.telemetry import Telemetry
 from stages.training.validation import Validator
 
-_LATER_PARTS = frozenset({"micro_batches", "environments"})  # checkpoints of the first format do without
+_LATER_PARTS = frozenset({"micro_batches", "environments", GROUND})  # checkpoints of the first format do without
 _GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
 
 
@@ -69,7 +69,7 @@ class Session:
 
 
 @contextmanager
-def open_session(context: StageContext, config: TrainingConfig, *, manifest_path: Path) -> Iterator[Session]:
+def open_session(context: StageContext, config: TrainingConfig, *, data: TrainingData) -> Iterator[Session]:
     """Build a training from its seed, and continue from the newest checkpoint that verifies, where there is one.
 
     Raises:
@@ -82,12 +82,12 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
     device = choose_device(context.runtime.device)
     if context.runtime.strict_env and (preferred := store.preferred()):
         _require_same_environment(preferred, device)  # before what does not verify is set aside: nothing is touched
-    found = store.newest(check=require_finite)
+    found = store.newest(check=partial(_require_usable, data=data))
     if context.runtime.strict_env and found:
         _require_same_environment(found[0], device)
     precision = _precision(context, config, device, found[0] if found else None)
     wish = _compile_wish(config, found[0] if found else None)
-    session = _build(context, config, manifest_path, store=store, device=device, precision=precision, compile_wish=wish)
+    session = _build(context, config, data, store=store, device=device, precision=precision, compile_wish=wish)
     if found:
         _continue(session, *found)
         del found  # the bytes of a whole checkpoint, which would otherwise stay in memory to the end of the training
@@ -104,7 +104,7 @@ def open_session(context: StageContext, config: TrainingConfig, *, manifest_path
 def _build(
     context: StageContext,
     config: TrainingConfig,
-    manifest_path: Path,
+    data: TrainingData,
     *,
     store: CheckpointStore,
     device: torch.device,
@@ -112,20 +112,17 @@ def _build(
     compile_wish: Wish,
 ) -> Session:
     """Return a training that is at its start; nothing but the seed decides its first weights."""
-    manifest = load_manifest(manifest_path)
-    chunks: dict[str, Chunks] = {
-        split: ListedChunks(manifest, path=manifest_path, split=split) for split in ("train", "validation")
-    }
-    counts = chunks["train"].counts
+    chunks = {"train": data.train, "validation": data.validation}
+    counts = data.train.counts
     if not counts:
-        raise UsageError(f"{manifest_path} has no chunks of the split 'train'", hint="nothing can be trained on it")
+        raise UsageError(f"{data.train} has no chunks of the split 'train'", hint="nothing can be trained on it")
     total_steps = config.epochs * -(-sum(counts) // config.batch_size)
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
     rng.seed(config.seed)
     learner = build_learner(
         config,
-        manifest,
+        data.meta,
         device,
         precision=precision,
         total_steps=total_steps,
@@ -159,12 +156,13 @@ def _build(
         "environments": environments,
         "skipped": skipped["train"],
         "skipped_validation": skipped["validation"],
+        GROUND: Ground(data, tracker, history),
         "rng": rng,  # last: nothing may draw between this and the first step
     }
     return Session(
         context=context,
         config=config,
-        train_chunks=chunks["train"],
+        train_chunks=data.train,
         learner=learner,
         rng=rng,
         tracker=tracker,
@@ -175,7 +173,7 @@ def _build(
         skipped=skipped,
         state=_state(config, learner, others),
         feed=Feed(readers["train"], rng),
-        validator=validator if chunks["validation"].counts else None,
+        validator=validator if data.validation.counts else None,
         mini_epochs=MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks),
         store=store,
         telemetry=Telemetry(context, tracker, total_steps=total_steps),
@@ -195,6 +193,11 @@ def _state(config: TrainingConfig, learner: Learner, others: Mapping[str, Statef
         **others,
     }
     return TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS)
+
+
+def _require_usable(contents: Mapping[str, bytes], *, data: TrainingData) -> None:
+    require_finite(contents)
+    require_ground(contents, data)
 
 
 def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, bytes]) -> None:

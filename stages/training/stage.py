@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pipeline import files
 from pipeline.errors import IntegrityError, UsageError
 from pipeline.stage import ProgressReport, ProgressRow, StageContext, StageResult
-from stages.chunks.manifest import load_manifest
 from stages.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # a run that finds everything done looks at no checkpoint
@@ -38,11 +37,17 @@ class TrainingStage:
         """What of the data stage determines the result; the manifest only repeats what the chunks say."""
         return {self._data_stage: ("train", "validation")}
 
+    @property
+    def begins_early_on(self) -> tuple[str, ...]:
+        """Return the data stage: chunks are trained on as they come."""
+        return (self._data_stage,)
+
     def execute(self, context: StageContext) -> StageResult:
         """Train from the newest checkpoint, or from the start, to the end."""
+        from stages.training.data import open_data
         from stages.training.work import run_training
 
-        return run_training(context, self.config, manifest_path=self._manifest_path(context))
+        return run_training(context, self.config, data=open_data(context, stage=self._data_stage))
 
     def partial_work(self, context: StageContext) -> str:
         """Describe the newest checkpoint that has all its files, from its metadata alone."""
@@ -66,9 +71,10 @@ class TrainingStage:
 
     def import_checkpoint(self, context: StageContext, path: Path) -> str:
         """Make a checkpoint to continue from of a file that torch.save wrote; raises UsageError or IntegrityError."""
+        from stages.training.data import open_data
         from stages.training.importing import import_checkpoint
 
-        return import_checkpoint(context, self.config, path, manifest_path=self._manifest_path(context))
+        return import_checkpoint(context, self.config, path, data=open_data(context, stage=self._data_stage))
 
     def progress_report(self, context: StageContext) -> ProgressReport | None:
         """Tell how far each epoch is trained, and each chunk of the current one."""
@@ -99,22 +105,14 @@ class TrainingStage:
             document=tracker.state_dict(),
         )
 
-    def _manifest_path(self, context: StageContext) -> Path:
-        paths = context.input_paths(self._data_stage, "manifest")
-        if len(paths) != 1:
-            raise UsageError(
-                f"{self._data_stage} left {len(paths)} manifests; training needs exactly one",
-                hint="let the stage return one output of the kind 'manifest'",
-            )
-        return paths[0]
-
     def _chunk_counts(self, context: StageContext) -> list[int]:
         """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""
+        from stages.training.data import open_data
+
         try:
-            manifest = load_manifest(self._manifest_path(context))
+            return list(open_data(context, stage=self._data_stage).train.counts)
         except (KeyError, FileNotFoundError, IntegrityError, UsageError):
             return []
-        return [entry.count for entry in manifest.split("train")]
 
 
 def _epoch_rows(

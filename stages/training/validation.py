@@ -11,6 +11,7 @@ from torch import nn
 
 from pipeline.errors import UsageError
 from pipeline.interrupts import StopFlag
+from pipeline.stream import Withheld
 from stages.chunks.reader import ChunkReader, Position
 from stages.task import Task
 from stages.training.device import DeviceBatches
@@ -51,6 +52,8 @@ class Validator:
             # Not inference_mode: a tensor that a task caches in it could never be used in training again.
             with rng.preserved(), torch.no_grad():
                 figures = self._figures(model, stop)
+        except Withheld:  # its chunks are not there yet, and a stop was asked for
+            figures = None
         finally:
             model.train(was_training)
         if figures is not None and self._metric not in figures:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.memory import telling_of_memory
 from pipeline.stage import StageContext, StageResult
+from pipeline.stream import Withheld
 from stages.determinism import numerics
 from stages.training.config import TrainingConfig
+from stages.training.data import TrainingData
 from stages.training.footprint import require_room
 from stages.training.guard import BadStepError, Rollbacks
 from stages.training.loop import train
@@ -15,7 +15,7 @@ from stages.training.outcome import deliver
 from stages.training.session import open_session
 
 
-def run_training(context: StageContext, config: TrainingConfig, *, manifest_path: Path) -> StageResult:
+def run_training(context: StageContext, config: TrainingConfig, *, data: TrainingData) -> StageResult:
     """Train to the end and deliver; start, continuation and return to the last good checkpoint are one path.
 
     Raises:
@@ -29,12 +29,14 @@ def run_training(context: StageContext, config: TrainingConfig, *, manifest_path
     with telling_of_memory(hint=_hint(config)), numerics(is_deterministic=config.deterministic):
         while True:
             try:
-                with open_session(context, config, manifest_path=manifest_path) as session:
+                with open_session(context, config, data=data) as session:
                     require_room(session)
                     train(session)
                     return deliver(session)
             except BadStepError as bad:
                 context.warn(rollbacks.note(bad))
+            except Withheld:
+                context.stop.check(where="the start of training, before its data are there")
 
 
 def _hint(config: TrainingConfig) -> str:
