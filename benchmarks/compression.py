@@ -1,7 +1,8 @@
 """What compressed chunks would cost and save: disk against reading speed (`make bench-compression`).
 
 Scenes of the professional profile, 1 x 416 x 416, with their noise and without, under each way of compressing them, a
-scene at a time or a whole chunk. "Batches/s" is shuffled reading of batches of 32, decoding included, out of memory.
+scene at a time or a whole chunk. "Batches/s" is shuffled reading of batches of 32, decoding included, out of memory, a
+second of one core.
 "Wins below" is the speed of a disk (MB/s) below which reading and decoding the compressed chunk takes less time than
 reading the raw one; it is meaningful only where the data do not fit into the page cache, and one core decodes.
 """
