@@ -11,7 +11,7 @@ from noop_workspaces import LARGE, MANY, on, prepared
 from processes import PASS, PIPELINE, Command
 from side_by_side import Spread, in_turns, machine, ratios, write_section
 
-ROUNDS = 15
+ROUNDS = 9
 _YARDSTICK = "python -c 'import typer, pydantic, xxhash'"
 # 150 and 200 ms where the yardstick takes 70.
 _GOALS = {"pipeline --help": 150 / 70, "pipeline status": 200 / 70, "pipeline status, 11,500 chunks": 200 / 70}
