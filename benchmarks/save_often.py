@@ -95,7 +95,7 @@ def main() -> None:
     for number, life in enumerate(lives, 1):
         trained = sum(seconds for _, seconds, _ in life.steps.values())
         blocked = Spread.of([blocked for *_, blocked in life.saves])
-        worst = Spread.of(life.at_any_moment)
+        worst = Spread.of(life.at_any_moment or [life.lost])
         lines.append(
             f"| {number} | {trained:.0f} | {1e3 * life.plain_seconds:.0f} | {len(life.saves)} "
             f"| {blocked.row(digits=0, scale=1e3)} | {life.cost:.2f} | {100 * life.cost / trained:.2f} "

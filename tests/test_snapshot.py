@@ -71,6 +71,17 @@ def test_memory_is_made_anew_where_the_tensors_are_others() -> None:
         assert bytes(memory.copy("part", tensors).data) == safetensors.torch.save(tensors)
 
 
+def test_memory_made_ahead_is_the_memory_that_is_used() -> None:
+    """Its pages are there before the first save, and the header is whole."""
+    model, memory = nn.Linear(3000, 2), HostMemory(_CPU)
+    state = TrainState({"model": model})
+    state.memory_for(memory)()
+    made = memory.copy("model", model.state_dict())
+    snapshot = state.snapshot(memory)
+    assert snapshot.tensors["model"] is made
+    assert {name: bytes(data) for name, data in snapshot.contents()} == state.files()
+
+
 def test_large_files_begin_at_a_page() -> None:
     """So that they can be written past the page cache."""
     array = TensorFile({"a": torch.ones(5000)}, is_pinned=False).data

@@ -36,7 +36,8 @@ class TensorFile:
         start = -memory.data_ptr() % _PAGE
         memory = memory[start : start + layout.size]
         self._array = memory.numpy()
-        self._array[: len(layout.header)] = np.frombuffer(layout.header, np.uint8)
+        self._num_header_bytes = len(layout.header)
+        self._array[: self._num_header_bytes] = np.frombuffer(layout.header, np.uint8)
         # In the order of the tensors, and made once: for a large model these views take longer than a small copy.
         self._copies = {
             name: memory[slice(*layout.places[name])].view(tensor.dtype).view(tensor.shape)
@@ -56,8 +57,8 @@ class TensorFile:
         return self._described == _describe(tensors)
 
     def touch(self) -> None:
-        """Let the system give each page of the memory now rather than at the first copy."""
-        self._array[::_PAGE] = self._array[::_PAGE]
+        """Let the system give each page of the memory now rather than at the first copy; tensors in it are lost."""
+        self._array[self._num_header_bytes :: _PAGE] = 0
 
     def copy(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Copy the tensors; from a CUDA device only in the order of its stream, without waiting for it."""
