@@ -43,8 +43,8 @@ class Case:
 _STATEFUL = "torchdata.stateful_dataloader"
 _ITERABLE = {"is_iterable": True}
 CASES = {
-    "floor": Case("ours", "Floor"),
-    "ours": Case("ours", "Ours"),
+    "floor": Case("ours", "Floor", ("numpy.random",)),
+    "ours": Case("ours", "Ours", ("numpy.random",)),
     "litdata": Case("lit", "Lit", ("litdata",)),
     "stateful": Case("torch_loaders", "Stateful", (_STATEFUL,)),
     "stateful-iterable": Case("torch_loaders", "Stateful", (_STATEFUL,), _ITERABLE),

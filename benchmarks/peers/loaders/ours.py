@@ -13,7 +13,10 @@ from samples import ARRAYS, BATCH_SIZE, SEED, chunk_files, map_arrays
 
 from stages.chunks.damage import Damage
 from stages.chunks.listed import load_chunks
+from stages.chunks.manifest import Manifest
 from stages.chunks.reader import ChunkReader, Position
+
+Manifest.model_rebuild()  # what pydantic makes of a class when it is first used belongs to the imports, as for others
 
 
 class Ours:
