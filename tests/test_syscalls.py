@@ -141,6 +141,13 @@ def _try_points(runs: Runs, folder: Path, *, num_of_each: int) -> str:
     return f"{sum(map(len, chosen.values()))} of {len(points)} points (seed {_SEED}): {counts}"
 
 
+# All calls in one thread, in one order: strace counts those of each thread for itself.
+TRAINING = (
+    *("run", "--set", "training.epochs=1"),
+    *("--set", "runtime.incremental=false", "--set", "runtime.background_saves=false"),
+)
+
+
 def test_a_pipeline_survives_any_failing_system_call(server: Server, tmp_path: Path) -> None:
     """Right code, a hint, no traceback; then the same command converges and the next one does nothing."""
     runs = Runs(server, ("run", "--set", "numbers.count=2"), "toy_pipeline:PIPELINE", num_stages=4)
@@ -151,7 +158,7 @@ def test_a_training_survives_any_failing_system_call(server: Server, tmp_path: P
     """So does a real training, whose checkpoints are many files: its weights are the same bytes."""
     runs = Runs(
         server,
-        ("run", "--set", "runtime.incremental=false", "--set", "training.epochs=1"),
+        TRAINING,
         "tiny_pipeline:SMALL",
         num_stages=3,
     )
@@ -163,7 +170,7 @@ def test_a_checkpoint_that_cannot_be_had_now_is_kept(server: Server, tmp_path: P
     """Continuing ends with its own code, and no checkpoint is set aside; the same command then goes on from it."""
     runs = Runs(
         server,
-        ("run", "--set", "runtime.incremental=false", "--set", "training.epochs=1"),
+        TRAINING,
         "tiny_pipeline:SMALL",
         num_stages=3,
     )
