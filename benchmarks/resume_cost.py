@@ -35,7 +35,9 @@ PEERS = (
     "arrow-iterable",
 )
 _MANY = f"ours, {100 * NUM_CHUNKS:,} samples in {NUM_CHUNKS:,} chunks"
-_NINETY_PERCENT = cases.NUM_BATCHES * 9 // 10
+# Rounded up, where the batch lies in one chunk as the first one does; the batch before takes from two, which ours then
+# both reads and verifies.
+_NINETY_PERCENT = -(-cases.NUM_BATCHES * 9 // 10)
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
 
 def _state(name: str) -> Path:
     """Return the file of a loader's state after 90 % of the batches; ours is made anew each time."""
-    path = cases.STATES / f"{name}.pickle"
+    path = cases.STATES / f"{name}-{_NINETY_PERCENT}.pickle"
     if name in cases.FLOOR_AND_OURS or not path.exists():
         cases.run(name, "state", str(cases.data_of(name)), str(_NINETY_PERCENT), str(path))
     return path
