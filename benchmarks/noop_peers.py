@@ -31,14 +31,19 @@ class Peer:
 
     Attributes:
         run: its command line, the first word of which is a program of its environment.
+        checks: what it looks at before it skips a stage, in a few words. What comes after "then" is looked at where
+            what comes before has changed.
         again: the command line that skips, where that is another one.
         before: command lines that set up its project.
+        is_comparable: whether it looks at what the stages have read and written, and remembers what was in it.
     """
 
     name: str
     run: str
+    checks: str
     again: str = ""
     before: tuple[str, ...] = ()
+    is_comparable: bool = False
 
     @property
     def folder(self) -> Path:
@@ -100,15 +105,16 @@ class Peer:
 
 
 PEERS = (
-    Peer("doit", "doit"),
-    Peer("joblib", "python flow.py"),
-    Peer("metaflow", "python flow.py run", again="python flow.py resume"),
-    Peer("kedro", "kedro run --only-missing-outputs"),
-    Peer("dvc", "dvc repro", before=("dvc init --no-scm --quiet",)),
-    Peer("snakemake", "snakemake --cores 1"),
-    Peer("redun", "redun run workflow.py main", before=("redun init",)),
-    Peer("zenml", "python flow.py", before=("zenml init",)),
-    Peer("prefect", "python flow.py"),
+    # of outputs it asks only whether they are there, of inputs nothing more where the mtime is the same
+    Peer("doit", "doit", "mtime, then size, md5"),
+    Peer("joblib", "python flow.py", "arguments, function"),
+    Peer("metaflow", "python flow.py run", "which steps ended", again="python flow.py resume"),
+    Peer("kedro", "kedro run --only-missing-outputs", "outputs exist"),
+    Peer("dvc", "dvc repro", "size, mtime, inode, then md5", before=("dvc init --no-scm --quiet",), is_comparable=True),
+    Peer("snakemake", "snakemake --cores 1", "mtime; rule, code", is_comparable=True),
+    Peer("redun", "redun run workflow.py main", "size, mtime; function", before=("redun init",), is_comparable=True),
+    Peer("zenml", "python flow.py", "arguments, function", before=("zenml init",)),
+    Peer("prefect", "python flow.py", "arguments, function"),
 )
 
 
