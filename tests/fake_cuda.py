@@ -52,8 +52,8 @@ def _is_masked(name: str, args: tuple[Any, ...]) -> bool:
     if name not in ("index", "index_put", "index_put_"):
         return False
     indices = [index for index in args[1] if index is not None]
-    is_accumulating_mask = name == "index" and any(index.dtype in (torch.bool, torch.uint8) for index in indices)
-    return is_accumulating_mask or any(index.device != args[0].device for index in indices)
+    has_mask = name == "index" and any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return has_mask or any(index.device != args[0].device for index in indices)
 
 
 def _is_blocking_copy(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
