@@ -25,7 +25,7 @@ from typing import Any
 from side_by_side import ENVIRONMENTS, Spread, machine, ratios, write_section
 
 ROUNDS = 3
-NUM_SCENES = 1500
+NUM_SCENES = 700
 _SETTINGS = (
     "data_generation.image_size=128",
     f"data_generation.dataset_size={NUM_SCENES}",

@@ -114,7 +114,7 @@ def _notes(many: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     manifest = Spread.of([late["manifest_seconds"] for _, late in many]).median
     rest = Spread.of([late["seconds"] - late["manifest_seconds"] for _, late in many]).median
     return (
-        f"90 % is after {_NINETY_PERCENT} of {cases.NUM_BATCHES} batches, where the next lies in one chunk, as the first"
+        f"90 % is after {_NINETY_PERCENT} of {cases.NUM_BATCHES} batches: the next lies in one chunk, as the first"
         f" one does. {num_straddling} of the batches take from two chunks, as the one after {_STRADDLING} batches does "
         "(rows in bold), and ours then reads and verifies both.\n"
         f"Of the {1000 * late:,.0f} ms for {100 * NUM_CHUNKS:,} samples, {1000 * manifest:,.0f} ms are reading and "
