@@ -30,7 +30,7 @@ from pipeline.errors import IntegrityError, TargetsMissed
 from pipeline.events import Reporters
 from pipeline.interrupts import StopFlag, stop_on_signals
 from pipeline.options import RunOptions, SettingsOptions
-from pipeline.orchestrator import StageOutcome
+from pipeline.outcomes import StageOutcome
 from pipeline.records import Target
 from pipeline.reporting import EventLog, LogFile, tell_on_stderr
 from pipeline.session import Session, find_definition, open_session

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.decide import Action, Decision, Reason, describe_code_changes
-from pipeline.orchestrator import Orchestrator, StagePlan
+from pipeline.orchestrator import Orchestrator
+from pipeline.outcomes import StagePlan
 from pipeline.records import StageRecord, Target
 from pipeline.reporting import figures
 from pipeline.stage import ProgressReport

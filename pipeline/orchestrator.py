@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_damage, observe
+from pipeline.outcomes import StageOutcome, StagePlan
 from pipeline.records import StageRecord
 from pipeline.reporting import tell_on_stderr
 from pipeline.stage import (
@@ -39,24 +40,6 @@ from pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from pipeline.reset import Removal
     from pipeline.validation import Validation
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """What would be done with a stage; `code_changes` are told but do not make it run."""
-
-    decision: Decision
-    record: StageRecord | None
-    code_changes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class StageOutcome:
-    """What was done with a stage, its record, and how long that took."""
-
-    decision: Decision
-    record: StageRecord
-    seconds: float
 
 
 class Orchestrator:

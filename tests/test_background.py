@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -17,7 +18,7 @@ def _fail() -> None:
 def test_work_is_done_where_it_was_said(is_inline: bool) -> None:
     """In a thread of its own, or by the caller, at once."""
     names: list[str] = []
-    with Background(is_inline=is_inline) as background:
+    with closing(Background(is_inline=is_inline)) as background:
         background.begin(lambda: names.append(threading.current_thread().name))
         assert names == ["MainThread"] or not is_inline
         background.wait()
@@ -27,10 +28,9 @@ def test_work_is_done_where_it_was_said(is_inline: bool) -> None:
 def test_the_caller_goes_on_while_it_works() -> None:
     """It is busy until the work has ended; the next work waits for that."""
     go, order = threading.Event(), list[str]()
-    with Background(is_inline=False) as background:
+    with closing(Background(is_inline=False)) as background:
         background.begin(lambda: order.append(str(go.wait(30))))
         assert background.is_busy
-        background.look()
         assert order == []
         go.set()
         background.begin(lambda: order.append("second"))
@@ -39,9 +39,9 @@ def test_the_caller_goes_on_while_it_works() -> None:
     assert not background.is_busy
 
 
-@pytest.mark.parametrize("how", ["look", "wait", "begin", "leave"])
+@pytest.mark.parametrize("how", ["wait", "begin", "leave"])
 def test_errors_come_up_once_in_the_caller(how: str) -> None:
-    """At the next look, wait, work, or at the end of the block, whichever comes first."""
+    """At the next wait, work, or at the end of the block, whichever comes first."""
     done = threading.Event()
 
     def fail() -> None:
@@ -50,7 +50,7 @@ def test_errors_come_up_once_in_the_caller(how: str) -> None:
         finally:
             done.set()
 
-    with pytest.raises(OSError, match="No space left"), Background(is_inline=False) as background:
+    with pytest.raises(OSError, match="No space left"), closing(Background(is_inline=False)) as background:
         background.begin(fail)
         while background.is_busy:
             done.wait(30)
@@ -63,7 +63,7 @@ def test_errors_come_up_once_in_the_caller(how: str) -> None:
 
 def test_an_error_of_the_work_comes_before_a_later_one_of_the_caller() -> None:
     """As it would have without a thread; the later one is its context."""
-    with pytest.raises(OSError, match="No space left") as caught, Background(is_inline=False) as background:
+    with pytest.raises(OSError, match="No space left") as caught, closing(Background(is_inline=False)) as background:
         background.begin(_fail)
         raise ValueError("later")
     assert isinstance(caught.value.__context__, ValueError)
@@ -78,7 +78,7 @@ def test_the_block_is_left_when_the_work_has_ended() -> None:
         go.wait(30)
         done.set()
 
-    with pytest.raises(KeyError), Background(is_inline=False) as background:
+    with pytest.raises(KeyError), closing(Background(is_inline=False)) as background:
         background.begin(work)
         go.set()
         raise KeyError

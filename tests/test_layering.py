@@ -21,7 +21,7 @@ _LAYERS = (
     {"session", "descriptions", "settings_schema"},
     {"orchestrator", "profiles"},
     {"execution", "contexts"},
-    {"stage_process"},
+    {"stage_process", "outcomes"},
     {"observe", "reset", "validation", "code_digest", "graph", "definition"},
     {"stage", "stat_cache"},
     {"workspace"},

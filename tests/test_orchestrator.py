@@ -15,7 +15,7 @@ from pipeline import orchestrator
 from pipeline.decide import Action, Reason
 from pipeline.errors import Interrupted, UsageError, WorkspaceLocked
 from pipeline.events import Kind
-from pipeline.orchestrator import StageOutcome
+from pipeline.outcomes import StageOutcome
 
 toy = toy_stages.toy
 

@@ -15,7 +15,8 @@ from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.decide import Action, Reason
 from pipeline.events import Event
 from pipeline.interrupts import StopFlag
-from pipeline.orchestrator import Orchestrator, StageOutcome
+from pipeline.orchestrator import Orchestrator
+from pipeline.outcomes import StageOutcome
 from pipeline.records import Artifact
 from pipeline.stage import Output, Stage, StageContext, StageResult
 from pipeline.workspace import Workspace

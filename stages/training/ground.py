@@ -14,8 +14,6 @@ from stages.training.history import History
 from stages.training.progress import TrainingProgressTracker
 from stages.training.state import VALUES_NAME
 
-PART = "ground"  # its name in the state
-
 
 class Ground:
     """The part of the state that binds it to the data, where they were not all there yet when training began.
@@ -57,7 +55,7 @@ def require_ground(contents: Mapping[str, bytes], data: TrainingData) -> None:
         Withheld: the chunks are still being made, and a stop was asked for.
     """
     try:
-        ground = json.loads(contents[VALUES_NAME])["parts"].get(PART, {})
+        ground = json.loads(contents[VALUES_NAME])["parts"].get("ground", {})
         seen = [(getattr(data, split), int(one["num_chunks"]), str(one["xxh3"])) for split, one in ground.items()]
     except (KeyError, ValueError, TypeError, AttributeError):
         return  # no such state: that is told when it is loaded

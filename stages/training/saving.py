@@ -53,7 +53,7 @@ class Saver:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Wait for what is in flight; its error replaces one of the block, which came later."""
-        self._background.__exit__(kind, error, traceback)
+        self._background.close()
 
     def after_step(self) -> None:
         """Take note of a step, and raise what a save in flight has met."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,6 @@ from stages.training.data import TrainingData
 from stages.training.device import DeviceBatches
 from stages.training.environment import Environments, describe_environment, environment_changes
 from stages.training.feed import Feed
-from stages.training.ground import PART as GROUND
 from stages.training.ground import Ground, require_ground
 from stages.training.guard import Guard
 from stages.training.history import History
@@ -38,7 +37,7 @@ from stages.training.state import Stateful, TrainState, require_finite
 from stages.training.telemetry import Telemetry
 from stages.training.validation import Validator
 
-_LATER_PARTS = frozenset({"micro_batches", "environments", GROUND})  # checkpoints of the first format do without
+_LATER_PARTS = frozenset({"micro_batches", "environments", "ground"})  # checkpoints of the first format do without
 _GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
 
 
@@ -136,29 +135,25 @@ def _build(
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
     micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
     skipped = {split: _skipped(context, config, chunks[split]) for split in chunks}
-    readers = {
-        split: partial(_reader, config, chunks[split], skipped[split], learner.batches, is_shuffled=split == "train")
-        for split in chunks
-    }
+    readers = {split: _opening(config, split, chunks[split], skipped[split], learner.batches) for split in chunks}
     validator = Validator(learner.task, readers["validation"], learner.batches, metric=config.validation.metric)
-    environment = {
-        **describe_environment(device, precision=precision),
-        "compiled": learner.compiled is not None,
-    }
+    environment = {**describe_environment(device, precision=precision), "compiled": learner.compiled is not None}
     environments = Environments()
     environments.begin(environment)
-    others: dict[str, Stateful] = {
-        "progress": tracker,
-        "history": history,
-        "losses": meter,
-        "guard": guard,
-        "micro_batches": micro_batches,
-        "environments": environments,
-        "skipped": skipped["train"],
-        "skipped_validation": skipped["validation"],
-        GROUND: Ground(data, tracker, history),
-        "rng": rng,  # last: nothing may draw between this and the first step
-    }
+    state = _state(
+        config,
+        learner,
+        progress=tracker,
+        history=history,
+        losses=meter,
+        guard=guard,
+        micro_batches=micro_batches,
+        environments=environments,
+        skipped=skipped["train"],
+        skipped_validation=skipped["validation"],
+        ground=Ground(data, tracker, history),
+        rng=rng,  # last: nothing may draw between this and the first step
+    )
     return Session(
         context=context,
         config=config,
@@ -171,7 +166,7 @@ def _build(
         guard=guard,
         micro_batches=micro_batches,
         skipped=skipped,
-        state=_state(config, learner, others),
+        state=state,
         feed=Feed(readers["train"], rng),
         validator=validator if data.validation.counts else None,
         mini_epochs=MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks),
@@ -183,7 +178,7 @@ def _build(
     )
 
 
-def _state(config: TrainingConfig, learner: Learner, others: Mapping[str, Stateful]) -> TrainState:
+def _state(config: TrainingConfig, learner: Learner, **others: Stateful) -> TrainState:
     parts: dict[str, Stateful] = {
         "model": learner.model,
         "optimizer": OptimizerState(learner.optimizer),
@@ -256,14 +251,15 @@ def _skipped(context: StageContext, config: TrainingConfig, chunks: Chunks) -> S
     )
 
 
-def _reader(
-    config: TrainingConfig, chunks: Chunks, skipped: SkippedSamples, batches: DeviceBatches, *, is_shuffled: bool
-) -> ChunkReader:
-    return ChunkReader(
+def _opening(
+    config: TrainingConfig, split: str, chunks: Chunks, skipped: SkippedSamples, batches: DeviceBatches
+) -> Callable[[], ChunkReader]:
+    """Return what makes the reader of a split, once all state is restored."""
+    return lambda: ChunkReader(
         chunks,
         batch_size=config.batch_size,
         seed=config.seed,
-        is_shuffled=is_shuffled,
+        is_shuffled=split == "train",
         skipped=skipped.sample_ids,
         on_damage=skipped.on_damage,
         pool=batches.new_pool(config.batch_size),
