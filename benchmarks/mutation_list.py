@@ -121,8 +121,8 @@ MUTATIONS = (
     Mutation(
         "fsync after setting aside",
         _FILES,
-        "    disk.rename(path, target)\n    disk.fsync_folder(path.parent)\n",
-        "    disk.rename(path, target)\n",
+        "    disk.rename(path, path.with_name(name))\n    disk.fsync_folder(path.parent)\n",
+        "    disk.rename(path, path.with_name(name))\n",
         "test_files.py::test_removal_is_durable",
     ),
     Mutation(
@@ -358,7 +358,7 @@ MUTATIONS = (
     Mutation(
         "leaving checkpoints of other runs alone",
         _CHECKPOINTS,
-        "        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) == self._owner\n",
+        "        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) in self._owners\n",
         "        return True\n",
         "test_checkpoints.py::test_checkpoint_of_another_run_is_left_alone",
     ),
@@ -366,8 +366,8 @@ MUTATIONS = (
     Mutation(
         "the random numbers in a checkpoint",
         "stages/training/session.py",
-        '        "rng": rng,',
-        '        # "rng": rng,',
+        "        rng=rng,  # last: nothing",
+        "        # last: nothing",
         "test_loop.py::test_every_position_resumes_twice_to_the_same_bytes",
     ),
     Mutation(
@@ -475,6 +475,13 @@ MUTATIONS = (
         "num_lost == _MAX_LOST",
         "True",
         "test_incremental.py::test_its_data_generation_is_killed",
+    ),
+    Mutation(
+        "binding finished work to its inputs",
+        "pipeline/execution.py",
+        "            files.rename(context.state_folder, run_key(context.config_hash, context.inputs_digest))\n",
+        "            pass\n",
+        "test_incremental.py::test_finished_work_belongs_to_its_inputs",
     ),
     Mutation(
         "comparing the chunks that a checkpoint has seen",

@@ -17,10 +17,10 @@ from pipeline.errors import IntegrityError, Interrupted, StageFailed
 from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
-from pipeline.records import Artifact, StageRecord
+from pipeline.records import Artifact, StageRecord, run_key
 from pipeline.stage import Output, ReleasesEarly, Repairable, Resumable, Stage, StageContext, StageResult
 from pipeline.stat_cache import StatCache
-from pipeline.stream import Stream
+from pipeline.stream import Stream, Withheld
 from pipeline.workspace import Workspace, now
 
 if TYPE_CHECKING:
@@ -72,7 +72,11 @@ class Executor:
         """
         with self.telling_of_failure(job.stage.name):
             begun = self._begin(job)
-            result = _work(job)
+            try:
+                result = _work(job)
+            except Withheld:  # the stage has nothing to save, or does not know of it
+                job.context.stop.check(where=f"{job.stage.name}, before its inputs are there")
+                raise
             return self._finish(begun, result, context=settled() if settled else job.context)
 
     @contextmanager
@@ -120,20 +124,20 @@ class Executor:
         # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
         if job.decision.action is not Action.RUN:
             code = (sight.record.code if sight.record else store.code_at_begin(context.state_folder)) or code
-        if context.streams:
-            files.make_folder(context.state_folder)  # where the work is found again when its inputs are known
         begun = Begun(stage=job.stage, code=code, started=time.monotonic(), started_at=now())
         self._emit(Kind.STAGE_STARTED, job.stage.name, action=job.decision.action)
         if sight.observation.record_problem:
             files.set_aside(path)
-        if job.decision.action is Action.RUN:
-            store.end(context.state_folder)
-        store.begin(context.state_folder, code=code)
         store.remove(path)
         self._remove_links(sight)
+        if job.decision.action is Action.RUN:
+            store.end(context.state_folder)
         # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
         if job.decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(job.stage, Resumable):
             job.stage.discard_partial_work(context)
+        if context.streams:
+            files.make_folder(context.state_folder)  # where the work is found again when its inputs are known
+        store.begin(context.state_folder, code=code)
         return begun
 
     def _finish(self, begun: Begun, result: StageResult, *, context: StageContext) -> StageRecord:
@@ -162,6 +166,9 @@ class Executor:
         self._lock.require_held()
         store.save(record)
         store.end(context.state_folder)
+        if context.work_digest != context.inputs_digest:
+            # Done, it belongs to these inputs alone: with other bytes for the same promise it must not be continued.
+            files.rename(context.state_folder, run_key(context.config_hash, context.inputs_digest))
         store.drop_superseded(record)
         self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
         return record

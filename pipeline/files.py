@@ -95,9 +95,14 @@ def set_aside(path: Path) -> Path:
     number = 0
     while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
-    disk.rename(path, target)
-    disk.fsync_folder(path.parent)
+    rename(path, target.name)
     return target
+
+
+def rename(path: Path, name: str) -> None:
+    """Give a file or folder another name in the same folder, durably; there must be nothing of that name."""
+    disk.rename(path, path.with_name(name))
+    disk.fsync_folder(path.parent)
 
 
 def sweep_temporaries(root: Path) -> int:

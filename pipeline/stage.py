@@ -64,7 +64,7 @@ class StageContext:
 
     @property
     def work_digest(self) -> str:
-        """The inputs digest under which half-done work is kept: work stays where it began, promised inputs or not."""
+        """The inputs digest under which half-done work is kept: until it is done it stays where it began."""
         promised = self._work_folder(self.promised_digest)
         is_promised = self.promised_digest and promised.is_dir() and not self._work_folder(self.inputs_digest).is_dir()
         return self.promised_digest if is_promised else self.inputs_digest
@@ -198,7 +198,8 @@ class ReleasesEarly(Protocol):
 class BeginsEarly(Protocol):
     """A stage that can begin while an upstream stage is at work, and takes its outputs from `StageContext.streams`.
 
-    Its result must be the same as if it had waited.
+    Its result must be the same as if it had waited. Work that was left half-done is found again by the promise alone:
+    it must say which outputs it has seen, and not be continued where they are others now.
     """
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -60,7 +61,8 @@ class StageProcess:
                 kind, said = self._answer()
             except _LostError as lost:
                 told = f"the process of {self._stage.name} {lost}"
-                if self._context.stop.is_set or num_lost == _MAX_LOST:
+                self._context.stop.check(where=f"{self._stage.name}, whose process {lost}")
+                if num_lost == _MAX_LOST:
                     raise StageFailed(told, hint="what it had done is kept; run the same command again") from lost
                 self._context.warn(f"{told}; another one goes on")
                 continue
@@ -82,13 +84,17 @@ class StageProcess:
         """Pass on what comes, until one of the two last words: "done" with the result, or "failed" with an error."""
         connection, process = self._connection, self._process
         assert connection is not None and process is not None
-        is_told = False
+        stop, is_told = self._context.stop, False
         while True:
             try:
-                if self._context.stop.is_set and not is_told:
-                    connection.send(self._context.stop.signal_number or signal.SIGTERM)
+                if stop.is_set and not is_told:
                     is_told = True
+                    with suppress(OSError):  # it may have left, with its last word still to be read
+                        connection.send(stop.signal_number or signal.SIGTERM)
                 if not connection.poll(_LOOK_SECONDS):
+                    if stop.seconds_left(self._context.runtime.grace_seconds / 2) <= 0:
+                        process.kill()  # what it had done is on the disk, and SIGKILL would come for all of us
+                        raise _LostError("was still at work when half of the time after SIGTERM was over")
                     continue
                 kind, said = connection.recv()
             except (EOFError, OSError) as error:
@@ -157,9 +163,18 @@ def _execute(stage: Stage, context: StageContext, connection: Connection) -> Non
             result = stage.execute(replace(context, reporter=sender, stop=stop, release=sender.release))
         except Exception as error:  # not lost: it is raised again in the process that waits for it
             error.add_note(f"in the process of {stage.name}:\n{traceback.format_exc()}")
-            sender.send("failed", error)
+            sender.send("failed", _portable(error))
         else:
             sender.send("done", result)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return `error`, or what it says where it cannot be made again in another process."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, of a moment ago
+    except Exception:  # whatever its class does when it is made
+        return StageFailed(secrets.hide_text(f"{type(error).__name__}: {error}"))
+    return error
 
 
 def _listen(connection: Connection, stop: StopFlag) -> None:

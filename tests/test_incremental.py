@@ -249,6 +249,41 @@ def test_work_that_may_be_done_already_is_not_begun(server: Server, tmp_path: Pa
     assert _actions(workspace)[6:] == [("data_generation", "repair"), ("training", "skip"), ("evaluation", "skip")]
 
 
+def test_finished_work_belongs_to_its_inputs(server: Server, expected: dict[str, bytes], tmp_path: Path) -> None:
+    """What has begun on a promise is kept, when it is done, as work on these very chunks, and can be gone back to."""
+    workspace = tmp_path / "work"
+    assert server.run(_words(workspace), pipeline=_PIPELINE)[0] == 0
+    (record,) = workspace.glob("checkpoints/training/*.json")
+    (folder,) = (path for path in workspace.glob("checkpoints/training/*") if path.is_dir())
+    assert folder.name == record.stem
+    for weights in workspace.glob("results/*/model.safetensors"):
+        weights.unlink()
+    code, output = server.run(_words(workspace), pipeline=_PIPELINE)
+    assert code == 0, output
+    assert _actions(workspace)[3:] == [("data_generation", "skip"), ("training", "resume"), ("evaluation", "skip")]
+    assert "training continues from" in output
+    assert _left_by(workspace) == expected
+
+
+def test_forced_training_notes_its_code_where_it_works(server: Server, held: dict[str, Path], tmp_path: Path) -> None:
+    """The note of the code with which work began lies beside the work, also where what was there is discarded first."""
+    workspace = tmp_path / "work"
+    held["first"].unlink()
+    held["validation"].unlink()
+    fork = _begin(server, workspace, tmp_path / "fifo", pause=_TOLD["later"])
+    _stop(fork, workspace, signal.SIGTERM)
+    _pass(held["later"])
+    assert fork.end()[0] == 75
+    assert server.run([*_words(workspace), "--dataset-only"], pipeline=_PIPELINE)[0] == 0
+    fork = server.start([*_words(workspace), "--force-train"], pause="training metrics", fifo=tmp_path / "fifo",
+                        pipeline=_PIPELINE)  # fmt: skip
+    with (tmp_path / "fifo").open("wb"):
+        os.kill(fork.pid, signal.SIGKILL)
+    assert fork.end()[0] == -signal.SIGKILL
+    (note,) = workspace.glob("checkpoints/training/*.begun")
+    assert note.with_suffix("").is_dir() or not [p for p in note.parent.iterdir() if p.is_dir()]
+
+
 def test_what_stands_on_other_data_is_not_continued(
     server: Server, held: dict[str, Path], expected: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -139,16 +139,25 @@ class CheckpointStore:
 
     Args:
         keep: how many are kept besides the best one, at least two: the newest and the one that was resumed from.
+        promised_digest: checkpoints that were saved before the inputs were there have this for their inputs' digest.
         warn: told of each checkpoint that cannot be used.
     """
 
     def __init__(
-        self, folder: Path, *, keep: int, config_hash: str, inputs_digest: str, warn: Callable[[str], None]
+        self,
+        folder: Path,
+        *,
+        keep: int,
+        config_hash: str,
+        inputs_digest: str,
+        promised_digest: str = "",
+        warn: Callable[[str], None],
     ) -> None:
         assert keep >= 2, "else the newest or the one that was resumed from would have to go"
         self.folder = folder
         self._keep = keep
         self._owner = (config_hash, inputs_digest)
+        self._owners = {self._owner, (config_hash, promised_digest)}
         self._warn = warn
         self._resumed_from: Path | None = None
 
@@ -245,7 +254,7 @@ class CheckpointStore:
         return sorted(path for path in self.folder.iterdir() if pattern.match(path.name) and path.is_dir())
 
     def _is_own(self, checkpoint: Checkpoint) -> bool:
-        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) == self._owner
+        return (checkpoint.metadata.config_hash, checkpoint.metadata.inputs_digest) in self._owners
 
     def _set_aside_unreadable(self) -> int:
         """Return how many belong to other runs; they are left alone."""
@@ -303,6 +312,7 @@ def open_store(context: StageContext) -> CheckpointStore:
         keep=context.runtime.keep_checkpoints,
         config_hash=context.config_hash,
         inputs_digest=context.work_digest,
+        promised_digest=context.promised_digest,
         warn=context.warn,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.memory import telling_of_memory
 from pipeline.stage import StageContext, StageResult
-from pipeline.stream import Withheld
 from stages.determinism import numerics
 from stages.training.config import TrainingConfig
 from stages.training.data import TrainingData
@@ -35,8 +34,6 @@ def run_training(context: StageContext, config: TrainingConfig, *, data: Trainin
                     return deliver(session)
             except BadStepError as bad:
                 context.warn(rollbacks.note(bad))
-            except Withheld:
-                context.stop.check(where="the start of training, before its data are there")
 
 
 def _hint(config: TrainingConfig) -> str:
