@@ -11,6 +11,9 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _DIRECT_BYTES = 1 << 20  # less is not worth the two extra calls
 _BLOCK = 4096  # what is written past the page cache begins, in memory and on the disk, at multiples of it
+# What lies at no block, a file system that writes only through the cache, and memory that a driver has mapped, as it
+# may for a GPU, from which the disk cannot fetch.
+_ONLY_THROUGH_CACHE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EFAULT})
 
 
 class Disk:
@@ -73,8 +76,7 @@ def _write_past_cache(descriptor: int, data: memoryview) -> int:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _DIRECT)
         return os.write(descriptor, data[: len(data) // _BLOCK * _BLOCK])
     except OSError as error:
-        # None of these bytes was written: they lie at no block, or the file system writes only through the cache.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+        if error.errno not in _ONLY_THROUGH_CACHE:  # with these, none of the bytes was written
             raise
         return 0
     finally:

@@ -63,9 +63,11 @@ def test_memory_that_lies_elsewhere_is_written_too(tmp_path: Path, start: int) -
     assert (tmp_path / "file").read_bytes() == data
 
 
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
-def test_file_system_that_knows_only_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """It refuses before it has taken anything, and then the cache is used."""
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP, errno.EFAULT])
+def test_what_cannot_go_past_the_cache_goes_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """File system or memory refuse before anything is taken, and then the cache is used."""
 
     def refuse(is_direct: bool) -> None:
         if is_direct:
