@@ -13,7 +13,7 @@ from resume import run_interrupted, run_to_the_end
 from tiny_task import tiny_config, tiny_stage
 from torch import nn
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, ResourceExhausted, StageFailed
 from pipeline.events import Kind
 from stages.training import compiling
 from stages.training.checkpoints import open_store
@@ -44,6 +44,19 @@ def _none(**_: bool) -> Callable[[Any], Any]:
     return compile_it
 
 
+class _Fragile(_Capture):
+    """Compiles what is tried first, and fails for the model itself."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self._problem = problem
+
+    def _noted(self, graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        if any(tensor.dim() == 4 for tensor in inputs):
+            raise RuntimeError(self._problem)
+        return graph.forward
+
+
 @pytest.mark.parametrize("wish", ["off", "auto"])
 def test_nothing_is_compiled_unasked(wish: compiling.Wish, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the setting, and on the CPU with `auto`, the compiler is not even tried."""
@@ -64,6 +77,22 @@ def test_a_missing_compiler_costs_a_warning(tmp_path: Path, monkeypatch: pytest.
         "training.compile: nothing can be compiled here, so training goes on without: no C++ compiler found"
     ]
     assert open_store(context).checkpoints()[-1].metadata.environment["compiled"] is False
+
+
+def test_a_model_that_cannot_be_compiled_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the trial has not shown ends the run as a failed stage that names the setting; want of memory stays that."""
+    stage, context = tiny_stage(tmp_path / "bug", tiny_config(epochs=1, compile="on"))
+    monkeypatch.setattr(compiling, "_compiler", _Fragile("no lowering for this"))
+    with pytest.raises(StageFailed, match=r"cannot be compiled: .*no lowering for this") as caught:
+        stage.execute(context)
+    assert "--set training.compile=off" in caught.value.hint
+    assert caught.value.exit_code == 1
+    stage, context = tiny_stage(tmp_path / "memory", tiny_config(epochs=1, compile="on"))
+    monkeypatch.setattr(compiling, "_compiler", _Fragile("CUDA out of memory"))
+    with pytest.raises(ResourceExhausted, match="out of memory"):
+        stage.execute(context)
 
 
 def test_a_compiled_training_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from pipeline.errors import StageFailed
+from pipeline.memory import is_out_of_memory, said
+
 Wish = Literal["off", "auto", "on"]
+_COMPILER_ERRORS = "TorchDynamoException"  # of torch, the base of all; importing it takes a second where none is raised
 
 
 def compiled(
@@ -32,6 +36,21 @@ def compiled(
         return None
     result: nn.Module = compile_it(model)
     return result
+
+
+def compiler_failure(error: BaseException) -> StageFailed | None:
+    """Return what an error of a step is to the user if the compiler raised it for the model itself; else None.
+
+    The model is compiled by its first step, forward and then backward, so that the probe has not seen it.
+    """
+    is_of_compiler = any(base.__name__ == _COMPILER_ERRORS for base in type(error).__mro__)
+    if not is_of_compiler or is_out_of_memory(error):
+        return None
+    cause = getattr(error, "inner_exception", error)  # the outer one begins with the backend's name alone
+    return StageFailed(
+        f"the model cannot be compiled: {type(cause).__name__}: {said(cause)}",
+        hint="--set training.compile=off trains without the compiler",
+    )
 
 
 def _compiler(*, is_deterministic: bool) -> Callable[[Any], Any]:

@@ -11,6 +11,7 @@ import torch
 from pipeline.errors import ResourceExhausted
 from pipeline.memory import is_out_of_memory, said
 from stages.chunks.reader import Batch
+from stages.training.compiling import compiler_failure
 from stages.training.config import TrainingConfig
 from stages.training.learner import Learner
 from stages.training.rng import RngState
@@ -38,6 +39,7 @@ class MicroBatches:
 
         Raises:
             ResourceExhausted: not even one sample at a time fits into memory.
+            StageFailed: the compiler fails for the model.
         """
         if not self._is_allowed:
             return self._attempt(batch, size=0)
@@ -68,6 +70,14 @@ class MicroBatches:
         self._halvings = [(int(step), int(size)) for step, size in state["halvings"]]
 
     def _attempt(self, batch: Batch, *, size: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        try:
+            return self._gradients(batch, size=size)
+        except RuntimeError as error:
+            if failure := compiler_failure(error):
+                raise failure from error
+            raise
+
+    def _gradients(self, batch: Batch, *, size: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         learner, count = self._learner, len(batch.sample_ids)
         learner.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, torch.Tensor] = {}
