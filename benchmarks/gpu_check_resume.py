@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from gpu_check_ledger import OutOfTimeError
 from gpu_check_setting import Setting, finish, kill
 
 from pipeline.fingerprint import digest_file
@@ -54,7 +55,7 @@ def finish_or(process: Any, is_time: Any) -> bool:
 def _finish(setting: Setting, workspace: Path, settings: dict[str, Any]) -> None:
     process = setting.start(workspace.name, until="training", **settings)
     if not finish(process, until=lambda: setting.seconds_left() < 0):
-        raise RuntimeError("time ran out")
+        raise OutOfTimeError("time ran out")
 
 
 def _fresh(workspace: Path) -> Path:

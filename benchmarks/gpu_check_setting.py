@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_check_ledger import OutOfTimeError
 
 from stages.detection.config import DetectionConfig
 from stages.training.config import TrainingConfig
@@ -105,7 +106,8 @@ class Setting:
 
     def manifest(self) -> Path:
         """Return the manifest of the profile's data set, which is generated first where it is not there."""
-        finish(self.start("whole", until="data_generation"), until=lambda: self.seconds_left() < 0)
+        if not finish(self.start("whole", until="data_generation"), until=lambda: self.seconds_left() < 0):
+            raise OutOfTimeError("time ran out before the data were there")
         return next((self.workspace / "whole" / "datasets").glob("*/*/manifest.json"))
 
 
@@ -121,7 +123,7 @@ def finish(process: subprocess.Popen[bytes], *, until: Callable[[], bool]) -> bo
         kill(process)
         return False
     if code not in (0, _STOPPED):
-        raise RuntimeError(f"pipeline ended with {code}: see gpu_check.log in {_words(process.args)}")
+        raise RuntimeError(f"pipeline ended with {code}: see {Path(_workspace_of(process.args)).name}/gpu_check.log")
     return code == 0
 
 
@@ -131,7 +133,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _words(arguments: Any) -> str:
+def _workspace_of(arguments: Any) -> str:
     words: Sequence[str] = arguments
     return words[words.index("--workspace") + 1]
 

@@ -84,12 +84,13 @@ def opened(setting: Setting, config: TrainingConfig, manifest: Path) -> Iterator
         torch.cuda.empty_cache()
 
 
-def take(session: Session, num_steps: int) -> Steps:
-    """Take steps; the device has done all before the clock starts, and when it stops."""
+def take(session: Session, num_steps: int, *, is_waiting_first: bool = True) -> Steps:
+    """Take steps; the device has done all when the clock stops, and, where that `is_waiting_first`, when it starts."""
     device = session.learner.batches.device
     moments: list[tuple[_Moment, _Moment]] = []
     num_images = 0
-    _synchronize(device)
+    if is_waiting_first:
+        _synchronize(device)
     started = time.perf_counter()
     before = _Moment(device)
     for _ in range(num_steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ _TARGETS = {"ap": 0.85, "ap50": 0.95}
 def whole(setting: Setting, ledger: Ledger) -> dict[str, Any] | None:
     """Run, or go on with, the whole; return its figures, or None where it goes on with the next call."""
     notes = {"seconds": 0.0, "killed_after_step": 0, "seconds_to_targets": None, "peak_bytes": 0, **ledger.notes(NAME)}
+    bytes_before = _used_bytes(setting)  # this program's own, for the most part what CUDA itself takes
     while True:
         process = _start(setting)
-        code = _watch(process, setting, ledger, notes)
+        code = _watch(process, setting, ledger, notes, bytes_before=bytes_before)
         if code == 0:
             return {**notes, **_results(setting)}
         if code is None:  # it was killed by this program, as planned
             continue
         if code != _STOPPED:
-            raise RuntimeError(f"pipeline ended with {code}: see {setting.workspace / 'whole' / 'gpu_check.log'}")
+            raise RuntimeError(f"pipeline ended with {code}: see whole/gpu_check.log")
         return None
 
 
@@ -40,13 +42,28 @@ def _start(setting: Setting) -> subprocess.Popen[bytes]:
     return setting.start("whole", evaluation__real_data=real)
 
 
-def _watch(process: subprocess.Popen[bytes], setting: Setting, ledger: Ledger, notes: dict[str, Any]) -> int | None:
+def training_seconds(workspace: Path) -> float:
+    """Return for how long training has run, in all its runs, as their events tell; what a kill cuts off is left out."""
+    seconds, newest = 0.0, None
+    for event in _events(workspace):
+        if event["kind"] == "run_started":
+            newest = None  # whatever the run before it told last, it was over then
+        elif event["stage"] == "training" and (newest is not None or event["kind"] == "stage_started"):
+            moment = datetime.fromisoformat(event["time"]).timestamp()
+            seconds += moment - (newest or moment)
+            newest = moment
+    return seconds
+
+
+def _watch(
+    process: subprocess.Popen[bytes], setting: Setting, ledger: Ledger, notes: dict[str, Any], *, bytes_before: int
+) -> int | None:
     """Wait for the run and note time, memory and targets; return its exit code, None where it was killed."""
     before, began = float(notes["seconds"]), time.monotonic()
     while process.poll() is None:
         time.sleep(_POLL_SECONDS)
         notes["seconds"] = before + time.monotonic() - began
-        notes["peak_bytes"] = max(int(notes["peak_bytes"]), _used_bytes(setting))
+        notes["peak_bytes"] = max(int(notes["peak_bytes"]), _used_bytes(setting) - bytes_before)
         step, total = _position(setting.workspace / "whole")
         if notes["seconds_to_targets"] is None and _are_targets_met(setting.workspace / "whole"):
             notes["seconds_to_targets"] = notes["seconds"]
@@ -90,7 +107,7 @@ def _events(workspace: Path) -> list[dict[str, Any]]:
 
 
 def _used_bytes(setting: Setting) -> int:
-    """Return how much of the device's memory is in use by anybody: this program has given back its own."""
+    """Return how much of the device's memory is in use by anybody."""
     if setting.device.type != "cuda":
         return 0
     free, total = torch.cuda.mem_get_info()
@@ -107,6 +124,8 @@ def _results(setting: Setting) -> dict[str, Any]:
         },
         "targets": [f"{t['data_set']} {t['metric']} >= {t['minimum']}: {t['value']}" for t in document["targets"]],
         "are_targets_met": all(target["is_met"] for target in document["targets"]),
+        "has_real": setting.real is not None,
+        "training_seconds": training_seconds(setting.workspace / "whole"),
         "stage_seconds": {name: stage["duration_seconds"] for name, stage in document["stages"].items()},
         "steps": document["stages"]["training"]["metrics"]["steps"],
         "epochs": document["stages"]["training"]["metrics"]["epochs"],

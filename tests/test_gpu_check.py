@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gpu_check
+import gpu_check_kernels
 import pytest
 import torch
-from gpu_check_ledger import Figures, Item, Ledger, work_through
+from gpu_check_ledger import Figures, Item, Ledger, OutOfTimeError, work_through
 from gpu_check_report import report
 from gpu_check_setting import Setting
 
@@ -71,6 +73,55 @@ def test_what_fails_keeps_nothing_from_being_done(tmp_path: Path) -> None:
     assert ledger.failure("a") == ""
 
 
+def test_what_fails_twice_is_given_up(tmp_path: Path) -> None:
+    """Then nothing is left to do, and the document says so; with other code it is tried again."""
+    works, ledger = _Works("a", "b"), Ledger(tmp_path, _IDENTITY, code="old")
+    works.endings["a"] = lambda: _raise(ValueError("no such kernel"))
+    assert [_go(works, ledger) for _ in range(3)] == [False, True, True]
+    assert works.done == ["a", "b", "a"]
+    text = report(ledger, works.items, titles={})
+    assert "not tried again before the code changes:** a (failed: ValueError: no such kernel)." in text
+    assert "Not measured yet:" not in text
+    works.endings.clear()
+    assert _go(works, Ledger(tmp_path, _IDENTITY, code="new"))
+    assert works.done[3:] == ["a"]
+
+
+def test_what_brings_down_the_program_comes_last(tmp_path: Path) -> None:
+    """An item that twice did not come to any end waits for the others, and after four times is not begun any more."""
+    works = _Works("a", "b")
+    works.endings["a"] = lambda: _raise(_KilledError())
+    for _ in range(4):
+        with pytest.raises(_KilledError):
+            _go(works, Ledger(tmp_path, _IDENTITY))
+    assert works.done == ["a", "a", "b", "a", "a"]
+    assert _go(works, ledger := Ledger(tmp_path, _IDENTITY))
+    assert works.done == ["a", "a", "b", "a", "a"]
+    assert ledger.failure("a") == "begun 4 times and never ended"
+
+
+def test_time_that_ran_out_is_a_failure_only_of_what_had_all_of_it(tmp_path: Path) -> None:
+    """An item that began late is begun again; one that had the whole call fails, and is in the end given up."""
+    works, ledger = _Works("a", "b"), Ledger(tmp_path, _IDENTITY)
+    works.endings["b"] = lambda: _raise(OutOfTimeError("time ran out"))
+    assert not _go(works, ledger)
+    assert ledger.failure("b") == ""
+    assert not _go(works, ledger)
+    assert ledger.failure("b") == "OutOfTimeError: time ran out"
+    assert _go(works, ledger)
+    assert works.done == ["a", "b", "b", "b"]
+
+
+def test_each_item_finds_the_machine_clean(tmp_path: Path) -> None:
+    """What the item before it has left is cleared away first, also where that one failed."""
+    works, ledger = _Works("a", "b"), Ledger(tmp_path, _IDENTITY)
+    works.endings["a"] = lambda: _raise(ValueError("no such kernel"))
+    work_through(
+        works.items, ledger, seconds_left=lambda: 100, tell=lambda _: None, clean=lambda: works.done.append("clean")
+    )
+    assert works.done == ["clean", "a", "clean", "b"]
+
+
 def test_nothing_begins_that_would_end_too_late(tmp_path: Path) -> None:
     """With less time left than an item needs it waits for the next call; a shorter one does not."""
     works, ledger = _Works("long", "short"), Ledger(tmp_path, _IDENTITY)
@@ -114,12 +165,12 @@ def test_the_document_names_what_is_missing(tmp_path: Path) -> None:
     text = report(ledger, items, titles=gpu_check._TITLES)
     assert all(item.name in text for item in items)
     assert text.count("Not measured yet.") == len(gpu_check._TITLES)
-    ledger.fail("saving", "OSError: disk full")
+    ledger.fail("saving", f"OSError: {tmp_path}/whole/x: disk full, as /somewhere/else is")
     ledger.finish(
         "tests", {"passed": 7, "failed": 1, "skipped": 0, "failures": ["tests/x.py::test_y"], "is_met": False}
     )
-    text = report(ledger, items, titles=gpu_check._TITLES)
-    assert "saving (failed: OSError: disk full)" in text
+    text = report(ledger, items, titles=gpu_check._TITLES, roots=(tmp_path,))
+    assert "saving (failed: OSError: whole/x: disk full, as else is)" in text
     assert "7 passed, 1 failed, 0 skipped." in text
     assert "tests," not in text
 
@@ -129,7 +180,7 @@ def test_every_item_has_a_title_and_fits_into_a_call(tmp_path: Path) -> None:
     for is_tiny in (False, True):
         items = gpu_check.plan(_setting(tmp_path, is_tiny=is_tiny), Ledger(tmp_path, _IDENTITY))
         assert len({item.name for item in items}) == len(items)
-        assert all(any(item.name.startswith(key) for key in gpu_check._TITLES) or item.name == "peak" for item in items)
+        assert all(any(item.name.startswith(key) for key in gpu_check._TITLES) for item in items)
         assert all(item.seconds < gpu_check._SECONDS for item in items)
 
 
@@ -149,7 +200,7 @@ def test_without_a_gpu_only_a_trial_is_possible(
 def test_a_trial_of_the_first_part_goes_through(tmp_path: Path) -> None:
     """Operations are compared with float64 by the script itself, and its document has their table."""
     ledger = Ledger(tmp_path, _IDENTITY)
-    items = [item for item in gpu_check.plan(_setting(tmp_path, is_tiny=True), ledger) if item.name == "kernels"]
+    items = [Item("kernels", 0, partial(gpu_check_kernels.kernels, _setting(tmp_path, is_tiny=True), seed=7))]
     assert work_through(items, ledger, seconds_left=lambda: 1.0, tell=lambda _: None)
     figures = ledger.figures("kernels")
     assert figures is not None
