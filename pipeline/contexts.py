@@ -11,7 +11,7 @@ from pipeline.interrupts import StopFlag
 from pipeline.observe import digest_inputs
 from pipeline.records import StageRecord, run_key
 from pipeline.stage import BeginsEarly, Stage, StageContext
-from pipeline.stat_cache import StatCache
+from pipeline.stat_cache import CACHE_NAME, StatCache
 from pipeline.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ class Contexts:
             stage.name: config_hash(stage=stage.name, version=stage.version, config=stage.config) for stage in stages
         }
         self.run_name = f"{profile}-{digest_json(self.hashes)[:8]}"
-        self.cache = StatCache(workspace.checkpoints / ".stat_cache", run=self.run_name)
+        self.cache = StatCache(workspace.checkpoints / CACHE_NAME, run=self.run_name)
 
     def of(self, stage: Stage, records: Mapping[str, StageRecord], *, pending: str = "") -> StageContext:
         """Return the context of a stage whose upstream stages have `records`; `pending` names one still at work."""

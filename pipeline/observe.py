@@ -95,6 +95,7 @@ def digest_inputs(
         path = workspace.records.path_of(upstream[name])
         question = {"name": f"{name} for {stage.name}", "key": digest_json([path.name, kinds])}
         known = cache.recall(**question, locate=workspace.absolute)
+        cache.note(path)  # a record that was recalled is read now, if it has to be
         digests[name] = known or _ground(upstream[name], kinds)
         if not known:
             read = by_folder([workspace.relative(path)])
@@ -153,6 +154,7 @@ def _look_at_record(context: StageContext, cache: StatCache) -> tuple[StageRecor
     question = {"name": f"record of {context.stage}", "key": f"{path.name} {SCHEMA.version}"}
     if known := cache.recall(**question, locate=workspace.absolute):
         return store.recalled(path, known), "", ()
+    cache.note(path)
     record, problem = _load_record(context)
     damage = find_damage(record, workspace=workspace, cache=cache) if record else ()
     if record and not damage:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import IntegrityError
 from pipeline.records import StageRecord
 from pipeline.stage import OwnsFolders, Stage
+from pipeline.stat_cache import CACHE_NAME
 from pipeline.workspace import Workspace
 
 
@@ -25,11 +26,12 @@ class Removal:
 
 
 def everything_of(stages: Sequence[Stage], *, workspace: Workspace, has_all: bool) -> tuple[Removal, ...]:
-    """Return everything that any run of `stages` left in the workspace; with all stages, all results too."""
+    """Return everything that any run of `stages` left in the workspace; with all stages, all results and caches too."""
     found = [removal for stage in stages for removal in _everything_of(stage, workspace=workspace)]
     if has_all:
         found = [removal for removal in found if not removal.path.is_relative_to(workspace.results)]
         found += _removals("", _entries(workspace.results))
+        found += _removals("", sorted(workspace.checkpoints.glob(f"{CACHE_NAME}*")))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from pipeline.reading import read_regular
 # files with the time of their last tick (4 ms on Linux), some file systems with whole seconds.
 _RACY_NANOSECONDS = 2_000_000_000
 _MAX_BYTES = 1 << 30  # about 200 for each file that was ever read
+_KEPT_RUNS = 20  # what other runs remember, the newest of it: settings are tried by the hundred, and most never again
 _packed = struct.Struct("<qqQq").pack
+CACHE_NAME = ".stat_cache"
 
 # Names of files by their folders, which are named in a way that the `Locate` that comes along understands.
 Files = Mapping[str, Sequence[str]]
@@ -41,6 +44,7 @@ class StatCache:
 
     def __init__(self, path: Path, *, run: str = "any") -> None:
         self._opened = time.time_ns()
+        self._before: dict[str, list[int]] = {}  # the first stat of each file that was read, from before that
         self._path = path
         self._of_one = _Shelf(path)
         self._of_many = _Shelf(path.with_name(f"{path.name}.{run}"))
@@ -49,6 +53,7 @@ class StatCache:
         """Return `compute(path)`, a JSON value, from memory where that is safe; raises what `stat` and it raise."""
         key = f"{name}:{path}"
         signature = _signature(path.stat())
+        self._before.setdefault(os.fspath(path), signature)
         known = self._of_one.entries.get(key)
         if known is not None and known[0] == signature:
             return known[1]
@@ -65,6 +70,11 @@ class StatCache:
         digest: str = self.get(path, "xxh3", digest_file)
         return digest
 
+    def note(self, path: Path) -> None:
+        """Note the stat of the file at `path`, which is about to be read, for what `remember` will be told of it."""
+        with suppress(OSError):  # whoever reads it is told
+            self._before.setdefault(os.fspath(path), _signature(path.stat()))
+
     def recall(self, name: str, *, key: str, locate: Locate) -> Any:
         """Return the value that `remember` was given for `key` if no file behind it has changed since; else None."""
         known = self._of_many.entries.get(name)
@@ -73,8 +83,9 @@ class StatCache:
         try:
             if known["signature"] != _joint_signature(_stats(known["read"], locate)):
                 return None
-        except (OSError, IntegrityError):
-            return None  # a file is gone, or its folder is reached through a link: whoever asks looks for himself
+        except (OSError, IntegrityError, struct.error):
+            # A file is gone, dated in another age, or its folder is reached through a link: whoever asks looks himself.
+            return None
         is_still_absent = not any(os.path.lexists(locate(path)) for path in known["absent"])
         return known["value"] if is_still_absent else None
 
@@ -83,42 +94,53 @@ class StatCache:
     ) -> None:
         """Keep `value`, which is not None, as the answer to `key`, unless a file may have changed since it was read.
 
-        It follows from the files `read`, each of them read after this cache was opened, and from there being nothing at
-        the paths `absent`.
+        It follows from the files `read`, each of them read through this cache or after `note`, and from there being
+        nothing at the paths `absent`.
         """
         self._of_many.drop(name)
         try:
             stats = list(_stats(read, locate))
-        except (OSError, IntegrityError):
+            signature = _joint_signature(stats)
+        except (OSError, IntegrityError, struct.error):
             return
+        # Not by the clock alone, which may be set back, or be that of a server.
+        is_unchanged = all(map(self._is_as_before, _paths(read, locate), stats))
         # Links are left out: what they lead to has a stat of its own.
-        if all(stat.S_ISREG(each.st_mode) and _is_older(each, than=self._opened) for each in stats):
-            known = {"key": key, "read": read, "absent": list(absent), "signature": _joint_signature(stats)}
+        if is_unchanged and all(stat.S_ISREG(each.st_mode) and _is_older(each, than=self._opened) for each in stats):
+            known = {"key": key, "read": read, "absent": list(absent), "signature": signature}
             self._of_many.put(name, {**known, "value": value})
 
     def clear(self) -> None:
         """Remove all that is remembered, by every run."""
+        for shelf in (self._of_one, self._of_many):
+            shelf.forget()
         for path in self._path.parent.glob(f"{self._path.name}*"):
             files.remove(path)
 
     def save(self) -> None:
-        """Write what is remembered, if that changed since it was loaded."""
+        """Write what is remembered, if that changed since it was loaded; then remove what only old runs remember."""
         self._of_one.save()
-        self._of_many.save()
+        if self._of_many.save():
+            others = set(self._path.parent.glob(f"{self._path.name}.*")) - {self._of_many.path}
+            for path in sorted(others, key=_mtime_ns)[:-_KEPT_RUNS]:
+                files.remove(path)
+
+    def _is_as_before(self, path: str, found: os.stat_result) -> bool:
+        return self._before.get(path) == _signature(found)
 
 
 class _Shelf:
     """A JSON object in a file, read when it is first asked for; a file that is lost or damaged is an empty one."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._is_dirty = False
 
     @cached_property
     def entries(self) -> dict[str, Any]:
         """What is on it."""
         try:
-            digest, _, body = read_regular(self._path, max_bytes=_MAX_BYTES).partition(b"\n")
+            digest, _, body = read_regular(self.path, max_bytes=_MAX_BYTES).partition(b"\n")
             if digest.decode("ascii", "replace") == digest_bytes(body):
                 entries: dict[str, Any] = json.loads(body)
                 return entries
@@ -135,12 +157,19 @@ class _Shelf:
         """Take away what is there, if anything is."""
         self._is_dirty = self.entries.pop(key, None) is not None or self._is_dirty
 
-    def save(self) -> None:
-        """Write the file anew if something was put or dropped."""
-        if self._is_dirty:
-            body = json.dumps(self.entries, separators=(",", ":")).encode()
-            files.write_bytes(self._path, digest_bytes(body).encode() + b"\n" + body)
-            self._is_dirty = False
+    def forget(self) -> None:
+        """Do without what is on it; if asked again, read the file again."""
+        self.__dict__.pop("entries", None)
+        self._is_dirty = False
+
+    def save(self) -> bool:
+        """Write the file anew if something was put or dropped; return whether that was so."""
+        if not self._is_dirty:
+            return False
+        body = json.dumps(self.entries, separators=(",", ":")).encode()
+        files.write_bytes(self.path, digest_bytes(body).encode() + b"\n" + body)
+        self._is_dirty = False
+        return True
 
 
 def by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
@@ -165,6 +194,13 @@ def _joint_signature(stats: Iterable[os.stat_result]) -> str:
 
 def _is_older(found: os.stat_result, *, than: int) -> bool:
     return max(found.st_ctime_ns, found.st_mtime_ns) < than - _RACY_NANOSECONDS
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0  # somebody has removed it meanwhile
 
 
 def _stats(named: Files, locate: Locate) -> Iterator[os.stat_result]:

@@ -9,6 +9,7 @@ from toy_stages import ALL_SKIPPED, Toy, decisions
 from pipeline import files
 from pipeline.decide import Action, Reason
 from pipeline.errors import Interrupted
+from pipeline.lock import LOCK_NAME
 
 toy = toy_stages.toy
 
@@ -59,12 +60,13 @@ def test_half_done_work_is_what_has_no_record(toy: Toy) -> None:
 
 
 def test_reset_of_all_leaves_nothing(toy: Toy) -> None:
-    """After a reset of all stages no file of theirs is left, results of earlier runs included."""
+    """After a reset of all stages no file of theirs is left, results of earlier runs and caches included."""
     toy.run()
     toy.run(left=2)
+    assert len(list(toy.workspace.checkpoints.glob(".stat_cache*"))) == 3
     files.write_bytes(toy.workspace.results / "toy_results_1.json", b"{}")
     pipeline = toy.configure()
     removals = pipeline.removals([stage.name for stage in pipeline.stages], only_this_run=False)
     pipeline.reset(removals)
-    left = [path for path in toy.workspace.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    assert left == []
+    left = {path.name for path in toy.workspace.root.rglob("*") if path.is_file()}
+    assert left == {LOCK_NAME}

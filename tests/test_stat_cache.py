@@ -104,9 +104,12 @@ class _Remembered:
         """Ask in a new process, as it were."""
         return StatCache(self._root / "cache").recall("name", key=key, locate=self._root.joinpath)
 
-    def remember(self) -> None:
-        """Remember the answer in a process of its own."""
+    def remember(self, *, meanwhile: Callable[[Path], object] = lambda _: None) -> None:
+        """Remember the answer in a process of its own; `meanwhile` befalls the file b once it is read."""
         cache = StatCache(self._root / "cache")
+        for file in self.files:
+            cache.note(file)
+        meanwhile(self.files[-1])
         read = by_folder(file.relative_to(self._root).as_posix() for file in self.files)
         cache.remember("name", [1], key="question", read=read, absent=["folder/c"], locate=self._root.joinpath)
         cache.save()
@@ -167,3 +170,58 @@ def test_links_and_fresh_files_are_not_remembered(
     remembered.remember()
     assert remembered.recall() == [1]
     assert reads == []
+
+
+def test_file_that_changed_after_it_was_read_is_not_remembered(remembered: _Remembered) -> None:
+    """Whatever the clocks say: the answer is that of bytes that are no longer there."""
+    remembered.remember(meanwhile=_flip)
+    assert remembered.recall() is None
+
+
+def test_file_that_changed_after_its_digest_was_taken_is_not_remembered(tmp_path: Path, reads: list[Path]) -> None:
+    """A digest counts as a reading; a second digest of the new bytes does not make up for the first."""
+    file = tmp_path / "x"
+    file.write_bytes(b"abc")
+    cache = StatCache(tmp_path / "cache")
+    cache.digest(file)
+    _flip(file)
+    cache.digest(file)
+    cache.remember("name", [1], key="question", read={"": ["x"]}, locate=tmp_path.joinpath)
+    assert cache.recall("name", key="question", locate=tmp_path.joinpath) is None
+    assert reads == [file, file]
+
+
+def test_date_that_fits_no_number_is_only_not_remembered(remembered: _Remembered) -> None:
+    """A file dated after 2262 is looked at each time."""
+    os.utime(remembered.files[1], ns=(1 << 63, 1 << 63))
+    assert remembered.files[1].stat().st_mtime_ns >= 1 << 63
+    assert remembered.recall() is None
+    remembered.remember()
+    assert remembered.recall() is None
+
+
+def test_what_old_runs_remember_goes(tmp_path: Path, remembered: _Remembered) -> None:
+    """Whoever remembers something leaves that of the twenty other runs that did so last."""
+    for number in range(30):
+        path = tmp_path / f"cache.{number}"
+        path.write_bytes(b"")
+        os.utime(path, (number, number))
+    os.utime(tmp_path / "cache.any", (0, 0))
+    remembered.remember()
+    assert {path.name for path in tmp_path.glob("cache*")} == {
+        "cache.any",
+        *(f"cache.{each}" for each in range(10, 30)),
+    }
+    assert remembered.recall() == [1]
+
+
+def test_cleared_cache_knows_nothing_any_more(tmp_path: Path, remembered: _Remembered) -> None:
+    """Neither on disk nor in the memory of the process that cleared it, which does not write it again."""
+    cache = StatCache(tmp_path / "cache")
+    question: dict[str, Any] = {"name": "name", "key": "question", "locate": tmp_path.joinpath}
+    assert cache.recall(**question) == [1]
+    cache.clear()
+    assert cache.recall(**question) is None
+    cache.save()
+    assert remembered.recall() is None
+    assert list(tmp_path.glob("cache*")) == []
