@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,13 @@ from pipeline import files
 from pipeline.disk import Disk
 from pipeline.events import Kind
 from pipeline.interrupts import StopFlag
+from pipeline.stream import Stream, Withheld
+from stages.chunks.reader import Batch
+from stages.training.cadence import Cadence
 from stages.training.data import load_data
 from stages.training.guard import BadStepError
-from stages.training.progress import PROGRESS_NAME, TrainingProgressTracker
+from stages.training.loop import train
+from stages.training.progress import PROGRESS_NAME, ResumePosition, TrainingProgressTracker
 from stages.training.saving import Saver
 from stages.training.session import Session, open_session
 
@@ -209,3 +216,59 @@ def test_ctrl_c_and_a_first_save_are_given_all_the_time_they_take(
         _step(session, 3)
         _save(fresh)
         assert [each.metadata.global_step for each in session.store.checkpoints()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("is_awaited", [True, False])
+def test_waiting_for_data_is_no_part_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
+) -> None:
+    """A minute until a chunk was made is no cost of a save; a loader that takes as long counts."""
+    now, seconds = 0.0, list[float]()
+    stop = StopFlag(clock=lambda: now)
+    _, context = tiny_stage(tmp_path, stop=stop)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    stream = Stream("data_generation", {}, stop=stop)
+    context = replace(context, streams={"data_generation": stream} if is_awaited else {})
+    monkeypatch.setattr(Cadence, "after_step", lambda _, step_seconds: seconds.append(step_seconds))
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
+        following = session.feed.next
+
+        def after_a_minute(position: ResumePosition) -> Batch | None:
+            nonlocal now
+            now += 60.0
+            return following(position)
+
+        monkeypatch.setattr(session.feed, "next", after_a_minute)
+        train(session)
+    assert len(seconds) == 15
+    assert set(seconds) == {0.0} if is_awaited else min(seconds) >= 60.0
+
+
+def test_failed_save_ends_the_waiting_for_data(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training that waits for a chunk sees the error of a save in flight at once, not when the chunk is there."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    stop = session.context.stop
+    stream = Stream("data_generation", {}, stop=stop)
+    with pytest.raises(OSError, match="No space left"), Saver(session) as saver:
+        _step(session, 1)
+        monkeypatch.setattr(session.store, "save", fail)
+        saver.save(is_final=False)
+        work = saver._background._work
+        assert work is not None
+        wait([work], timeout=30)
+        assert isinstance(stop.error, OSError)
+        with pytest.raises(Withheld):
+            stream.wait_for("chunk", on_wait=pytest.fail)
+
+
+def test_bad_step_of_a_save_in_flight_stops_nothing(session: Session) -> None:
+    """It is gone back from: whatever else is at work beside training goes on."""
+    with pytest.raises(BadStepError), Saver(session) as saver:
+        _step(session, 1)
+        with torch.no_grad():
+            next(session.learner.model.parameters()).fill_(float("inf"))
+        saver.save(is_final=False)
+    assert not session.context.stop.is_set

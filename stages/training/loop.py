@@ -51,6 +51,7 @@ def train(session: Session) -> None:
                 # boundary that no batch has shown yet, because the chunks at the end of the epoch are missing.
                 _commit_epoch(session)
                 continue
+            saver.before_step()
             _step(session, batch)
             saver.after_step()
 

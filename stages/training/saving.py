@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -55,6 +55,11 @@ class Saver:
         """Wait for what is in flight; its error replaces one of the block, which came later."""
         self._background.close()
 
+    def before_step(self) -> None:
+        """Take note that the batch of the next step is there; while data are still being made, it was waited for."""
+        if self._session.context.streams:
+            self._now = self._clock()
+
     def after_step(self) -> None:
         """Take note of a step, and raise what a save in flight has met."""
         before, self._now = self._now, self._clock()
@@ -65,11 +70,11 @@ class Saver:
         if not self._is_prepared:
             # What there is to save is known after a first step. Memory that nobody has used takes ten times as long to
             # fill, so that is not left to the first save.
-            self._background.begin(self._session.state.memory_for(self._memory))
+            self._in_background(self._session.state.memory_for(self._memory))
             self._is_prepared = True
         elif self._now - self._copied_at >= _LIVE_COPY_SECONDS:
             tracker = self._session.tracker
-            self._background.begin(partial(save_sealed, tracker.path, tracker.state_dict()))
+            self._in_background(partial(save_sealed, tracker.path, tracker.state_dict()))
             # The time after it: where the disk takes a second to sync, half the time still belongs to training.
             self._copied_at = self._now = self._clock()
 
@@ -123,10 +128,24 @@ class Saver:
             self.write_seconds = self._clock() - started
             self._longest_seconds = max(self._longest_seconds, self.write_seconds)
 
-        self._background.begin(write)
+        self._in_background(write)
         self._saved = self._point()
         self._copied_at = self._clock()
         session.telemetry.after_save()
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        stop = self._session.context.stop
+
+        def work_and_tell() -> None:
+            try:
+                work()
+            except BadStepError:
+                raise  # training goes back to before it, and goes on
+            except Exception as error:
+                stop.fail(error)  # training may be waiting for data, and looks at nothing else meanwhile
+                raise
+
+        self._background.begin(work_and_tell)
 
     @property
     def lost_steps(self) -> str:
