@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from contextlib import closing
+import weakref
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 
@@ -84,3 +88,32 @@ def test_the_block_is_left_when_the_work_has_ended() -> None:
         raise KeyError
     assert done.is_set()
     assert threading.active_count() == before
+
+
+class _Large:
+    """Stands for the session whose state is saved."""
+
+
+def _fail_with(_: _Large) -> None:
+    _fail()
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Leave cycles as they are."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_what_failed_is_not_kept() -> None:
+    """Work that raised holds nothing once its error is dealt with: training goes back with room for a new session."""
+    large = _Large()
+    kept = weakref.ref(large)
+    with closing(Background(is_inline=False)) as background:
+        background.begin(partial(_fail_with, large))
+        del large
+        with suppress(OSError):
+            background.wait()
+    assert kept() is None

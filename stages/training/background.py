@@ -36,8 +36,11 @@ class Background:
     def wait(self) -> None:
         """Wait until the work has ended, and raise what it has raised, once."""
         work, self._work = self._work, None
-        if work is not None:
-            work.result()
+        try:
+            if work is not None:
+                work.result()
+        finally:
+            del work  # or it would hold its error, that this frame, and this frame it and all that its caller holds
 
     def close(self) -> None:
         """Wait for the work, raise what it has raised, and end the thread."""
