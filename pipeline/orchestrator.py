@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.contexts import Contexts
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
-from pipeline.errors import PipelineError, UsageError, WorkspaceLocked
+from pipeline.errors import IntegrityError, PipelineError, UsageError
 from pipeline.events import Event, Kind, Reporter
 from pipeline.execution import Executor, Job
 from pipeline.graph import ordered, up_to
@@ -110,7 +110,9 @@ class Orchestrator:
             )
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
-            stack.callback(self._save_cache, lock)  # also when a stage fails: what was read needs no second reading
+            stack.push(
+                lambda _, error, __: self._save_cache(lock, error)
+            )  # also when a stage fails: what was read needs no second reading
             for stage in selected:
                 if stage.name in records:  # it was done together with the stage before it
                     continue
@@ -189,16 +191,14 @@ class Orchestrator:
 
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
         """Compare what every record of every stage vouches for with the disk; deep: read every byte."""
-        from pipeline.validation import validate_stage
+        from pipeline.validation import distrust, validate_stage
 
         found = tuple(
             validate_stage(stage.name, workspace=self.workspace, cache=self._cache, is_deep=is_deep)
             for stage in self.stages
         )
-        if is_deep and any(each.problems for each in found):
-            # A disk may have changed bytes without touching their stat: the next run must not believe that either.
-            with suppress(WorkspaceLocked), self._locked():
-                self._cache.clear()
+        if any(each.problems for each in found):
+            distrust(self._cache, self._locked)
         return found
 
     def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
@@ -227,13 +227,16 @@ class Orchestrator:
     def _executor(self, lock: RunLock) -> Executor:
         return Executor(self.workspace, lock, runtime=self._runtime, reporter=self._reporter, cache=self._cache)
 
-    def _save_cache(self, lock: RunLock) -> None:
+    def _save_cache(self, lock: RunLock, error: BaseException | None) -> None:
         try:
             lock.require_held()  # or a workspace that was moved away would be begun anew where it was
-            self._cache.save()
-        except (OSError, PipelineError) as error:
+            if isinstance(error, IntegrityError):
+                self._cache.clear()  # it may have met what no stat shows: the next run looks at everything anew
+            else:
+                self._cache.save()
+        except (OSError, PipelineError) as problem:
             # It only saves time: no reason to fail, or to hide why a stage did.
-            self._emit(Kind.WARNING, text=f"the digests of this run are not remembered: {error}")
+            self._emit(Kind.WARNING, text=f"the digests of this run are not remembered: {problem}")
 
     def _bring_to_end(
         self,

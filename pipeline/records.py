@@ -77,7 +77,12 @@ class _RecalledRecord(StageRecord):
     def __getattr__(self, name: str) -> Any:
         if name != "artifacts":
             return super().__getattr__(name)  # type: ignore[misc]
-        artifacts = RecordStore(self._path.parent.parent).load(self._path).artifacts
+        try:
+            artifacts = RecordStore(self._path.parent.parent).load(self._path).artifacts
+        except IntegrityError as error:
+            # Its stat says that it is unchanged, so it was believed up to here.
+            hint = "after a run that ends with this, the next one believes no stat and makes anew what is damaged"
+            raise IntegrityError(error.message, hint=hint) from error
         self.__dict__["artifacts"] = artifacts
         return artifacts
 

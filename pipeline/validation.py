@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.environment import usable_cores
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, PipelineError
 from pipeline.fingerprint import digest_file, digest_files
+from pipeline.lock import RunLock
 from pipeline.observe import find_damage
+from pipeline.reporting import tell_on_stderr
 from pipeline.stat_cache import StatCache
 from pipeline.workspace import Workspace
 
@@ -64,3 +66,15 @@ def validate_stage(name: str, *, workspace: Workspace, cache: StatCache, is_deep
         num_bytes=sum(artifact.size for artifact in artifacts.values()),
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def distrust(cache: StatCache, lock: Callable[[], RunLock]) -> None:
+    """Clear `cache` after problems were found: a disk may have changed other bytes without touching their stat."""
+    try:
+        with lock():
+            cache.clear()
+    except (PipelineError, OSError) as error:
+        tell_on_stderr(
+            f"{error}; so what runs remember of files is not cleared, and the next one may still believe it: "
+            "validate once more when nobody works here"
+        )

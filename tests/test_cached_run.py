@@ -15,7 +15,9 @@ from toy_stages import ALL_SKIPPED, UP_TO_DATE, Toy, decisions
 
 from pipeline import code_digest, observe, records, stat_cache
 from pipeline.decide import Action, Reason
+from pipeline.errors import IntegrityError
 from pipeline.fingerprint import digest_file
+from pipeline.stage import StageContext, StageResult
 from pipeline.stat_cache import StatCache
 
 fresh_toy = toy_stages.toy
@@ -26,6 +28,21 @@ def toy(fresh_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """Give a toy pipeline whose files count as old enough to be remembered."""
     monkeypatch.setattr(stat_cache, "_RACY_NANOSECONDS", -10_000_000_000)
     return fresh_toy
+
+
+@pytest.fixture
+def rotten(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Give a pipeline that has run, on a disk whose stats say from now on that nothing has changed."""
+    monkeypatch.setattr(stat_cache, "_signature", lambda _: [])
+    monkeypatch.setattr(stat_cache, "_joint_signature", lambda _: "")
+    for _ in range(3):
+        toy.run()
+    return toy
+
+
+def _rot_record(toy: Toy) -> None:
+    path = next((toy.workspace.checkpoints / "numbers").glob("*.json"))
+    path.write_text(path.read_text().replace('"size": 1', '"size": 2', 1))
 
 
 def _refused(*_: Any, **__: Any) -> Any:
@@ -139,3 +156,51 @@ def test_what_only_a_deep_validation_sees_is_mended_by_the_next_run(toy: Toy, mo
     assert "1.txt was altered" in problems[0][0]
     assert decisions(toy.run()) == ALL_SKIPPED | {"numbers": (Action.REPAIR, Reason.ARTIFACT_DAMAGED)}
     assert path.read_text() == "1"
+
+
+def test_record_that_rots_unseen_ends_one_run_only(rotten: Toy) -> None:
+    """Who needs what it says reads it and refuses; the next run believes no stat, and makes the record anew."""
+    _rot_record(rotten)
+    with pytest.raises(IntegrityError, match="altered after it was written") as caught:
+        rotten.run(forced=["left"])
+    assert "the next one believes no stat" in caught.value.hint
+    did = decisions(rotten.run(forced=["left"]))
+    assert did["numbers"] == (Action.RESUME, Reason.RECORD_UNREADABLE)
+    assert did["left"][0] is Action.RUN
+
+
+def test_input_that_rots_unseen_ends_one_run_only(rotten: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that finds its input damaged, as a reader of chunks does, finds it mended when it runs again."""
+    execute = toy_stages.Add.execute
+
+    def reading(stage: toy_stages.Add, context: StageContext) -> StageResult:
+        if "7" in [path.read_text() for path in context.input_paths("numbers", "number")]:
+            raise IntegrityError("a number was altered", hint="run the same command again")
+        return execute(stage, context)
+
+    monkeypatch.setattr(toy_stages.Add, "execute", reading)
+    rotten.file("1.txt").write_text("7")
+    with pytest.raises(IntegrityError, match="a number was altered"):
+        rotten.run(forced=["left"])
+    did = decisions(rotten.run(forced=["left"]))
+    assert did["numbers"] == (Action.REPAIR, Reason.ARTIFACT_DAMAGED)
+    assert rotten.file("1.txt").read_text() == "1"
+
+
+def test_problem_of_a_shallow_validation_is_seen_by_the_next_run(rotten: Toy) -> None:
+    """Where one stat is found to lie, the others are not believed either."""
+    _rot_record(rotten)
+    assert any(found.problems for found in rotten.configure().validate(is_deep=False))
+    assert decisions(rotten.run(forced=["left"]))["numbers"] == (Action.RESUME, Reason.RECORD_UNREADABLE)
+
+
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_validation_says_what_it_cannot_clear(toy: Toy, is_deep: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a run that works here, problems are told together with the fact that runs may go on believing stats."""
+    toy.run()
+    toy.file("1.txt").write_text("7")
+    with toy.workspace.locked():
+        assert any(found.problems for found in toy.configure().validate(is_deep=is_deep))
+    told = capsys.readouterr().err
+    assert "another run works in" in told
+    assert "is not cleared" in told
