@@ -278,15 +278,15 @@ MUTATIONS = (
     Mutation(
         "not remembering what follows from fresh files",
         _CACHE,
-        " and _is_older(each, than=self._opened) for each in stats)",
-        " for each in stats)",
+        " and all(_is_older(each, than=self._opened) for each in stats)",
+        "",
         "test_stat_cache.py::test_links_and_fresh_files_are_not_remembered",
     ),
     Mutation(
         "not remembering what follows from links",
         _CACHE,
-        "stat.S_ISREG(each.st_mode) and _is_older",
-        "_is_older",
+        "os.fspath(path), _signature(path.stat()))",
+        "os.fspath(path), _signature(path.lstat()))",
         "test_stat_cache.py::test_links_and_fresh_files_are_not_remembered",
     ),
     Mutation(

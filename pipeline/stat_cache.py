@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,10 +102,10 @@ class StatCache:
             signature = _joint_signature(stats)
         except (OSError, IntegrityError, struct.error):
             return
-        # Not by the clock alone, which may be set back, or be that of a server.
+        # Not by the clock alone, which may be set back, or be that of a server. Links are never as before: that was the
+        # stat of what they lead to.
         is_unchanged = all(map(self._is_as_before, _paths(read, locate), stats))
-        # Links are left out: what they lead to has a stat of its own.
-        if is_unchanged and all(stat.S_ISREG(each.st_mode) and _is_older(each, than=self._opened) for each in stats):
+        if is_unchanged and all(_is_older(each, than=self._opened) for each in stats):
             known = {"key": key, "read": read, "absent": list(absent), "signature": signature}
             self._of_many.put(name, {**known, "value": value})
 

@@ -204,3 +204,15 @@ def test_validation_says_what_it_cannot_clear(toy: Toy, is_deep: bool, capsys: p
     told = capsys.readouterr().err
     assert "another run works in" in told
     assert "is not cleared" in told
+
+
+def test_record_that_is_recalled_and_then_read_is_remembered_for_that(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new question to an old record costs one reading of it, not one in each run."""
+    for _ in range(3):
+        toy.run()
+    monkeypatch.setattr(toy_stages.Add, "inputs", {"numbers": ()})
+    assert decisions(toy.run()) == ALL_SKIPPED
+    monkeypatch.setattr(records, "load_sealed", _refused)
+    assert decisions(toy.run()) == ALL_SKIPPED

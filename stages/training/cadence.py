@@ -19,9 +19,9 @@ class Cadence:
 
     A save costs the time for which it stops training, and by how much the steps during its writing take longer than
     those before it. Each save, also one that was not due (after a validation, say), is paid for by training for its
-    cost over the budget before another is due. Time is counted in steps alone: a validation, or waiting for data
-    that are still being made, neither costs nor pays.
-    Steps take longer or shorter for other reasons too: a save that seems to have gained time evens that out.
+    cost over the budget before another is due. Time is counted in steps alone: a validation, or waiting for data that
+    are still being made, neither costs nor pays. Steps take longer or shorter for other reasons too: a save that seems
+    to have gained time evens that out.
 
     Attributes:
         estimate_seconds: of the cost of the next save; 0 before the first.
