@@ -89,13 +89,21 @@ def _pass(gate: Path, word: str = "go") -> None:
         file.write(word)
 
 
-def _stop(fork: Fork, workspace: Path, number: signal.Signals) -> Fork:
-    """Send a signal to one who stands still beside `workspace`, and wait until its training has stopped."""
-    with (workspace.parent / "fifo").open("wb"):
+def _stopped_half_way(
+    server: Server, workspace: Path, held: dict[str, Path], number: signal.Signals = signal.SIGTERM
+) -> tuple[int, str]:
+    """Stop a run while its training waits for the second chunk; return how it ended, and what it wrote."""
+    held["first"].unlink()
+    held["validation"].unlink()
+    fork = _begin(server, workspace, workspace.parent / "fifo", pause=_TOLD["later"])
+    with (workspace.parent / "fifo").open("wb"):  # it stands still
         os.kill(fork.pid, number)
     while ("training", "interrupted") not in [(event["stage"], event["kind"]) for event in _events(workspace)]:
         os.sched_yield()
-    return fork
+    _pass(held["later"])
+    ended = fork.end()
+    assert not fork.orphans()
+    return ended
 
 
 def _events(workspace: Path) -> list[dict[str, Any]]:
@@ -159,12 +167,7 @@ def test_what_began_early_is_shown_and_discarded(
 ) -> None:
     """Progress that stands on a half-made data set is shown, and discarded with it."""
     workspace = tmp_path / "work"
-    held["first"].unlink()
-    held["validation"].unlink()
-    fork = _begin(server, workspace, tmp_path / "fifo", pause=_TOLD["later"])
-    _stop(fork, workspace, signal.SIGTERM)
-    _pass(held["later"])
-    assert fork.end()[0] == 75
+    assert _stopped_half_way(server, workspace, held)[0] == 75
     options = _words(workspace)[1:]
     code, output = server.run(["progress", "show", *options, "--json"], pipeline=_PIPELINE)
     assert code == 0, output
@@ -206,13 +209,8 @@ def test_stopped_while_it_waits(
 ) -> None:
     """A signal ends the waiting: both sides keep what they have, and the same command goes on from there."""
     workspace = tmp_path / "work"
-    held["first"].unlink()
-    held["validation"].unlink()
-    fork = _stop(_begin(server, workspace, tmp_path / "fifo", pause=_TOLD["later"]), workspace, number)
-    _pass(held["later"])
-    ended, output = fork.end()
+    ended, output = _stopped_half_way(server, workspace, held, number)
     assert ended == code, output
-    assert not fork.orphans()
     assert list(workspace.glob("checkpoints/training/*/checkpoint-step*"))
     assert server.run(_words(workspace), pipeline=_PIPELINE)[0] == 0
     assert _left_by(workspace) == expected
@@ -268,12 +266,7 @@ def test_finished_work_belongs_to_its_inputs(server: Server, expected: dict[str,
 def test_forced_training_notes_its_code_where_it_works(server: Server, held: dict[str, Path], tmp_path: Path) -> None:
     """The note of the code with which work began lies beside the work, also where what was there is discarded first."""
     workspace = tmp_path / "work"
-    held["first"].unlink()
-    held["validation"].unlink()
-    fork = _begin(server, workspace, tmp_path / "fifo", pause=_TOLD["later"])
-    _stop(fork, workspace, signal.SIGTERM)
-    _pass(held["later"])
-    assert fork.end()[0] == 75
+    assert _stopped_half_way(server, workspace, held)[0] == 75
     assert server.run([*_words(workspace), "--dataset-only"], pipeline=_PIPELINE)[0] == 0
     fork = server.start([*_words(workspace), "--force-train"], pause="training metrics", fifo=tmp_path / "fifo",
                         pipeline=_PIPELINE)  # fmt: skip
@@ -289,12 +282,7 @@ def test_what_stands_on_other_data_is_not_continued(
 ) -> None:
     """A checkpoint of a training whose chunks were then made anew, with other bytes, is set aside, aloud."""
     workspace = tmp_path / "work"
-    held["first"].unlink()
-    held["validation"].unlink()
-    fork = _begin(server, workspace, tmp_path / "fifo", pause=_TOLD["later"])
-    _stop(fork, workspace, signal.SIGTERM)
-    _pass(held["later"])
-    assert fork.end()[0] == 75
+    assert _stopped_half_way(server, workspace, held)[0] == 75
     state = next(workspace.glob("checkpoints/training/*/checkpoint-step*"))
     _train_on_other_chunks(state)
     code, output = server.run(_words(workspace), pipeline=_PIPELINE)
