@@ -64,6 +64,17 @@ def test_progress_has_rate_position_and_time_left(tmp_path: Path) -> None:
     assert first["eta_seconds"] == 12
 
 
+@pytest.mark.parametrize(
+    ("total_steps", "every"), [(3, 1), (99, 1), (200, 4), (500, 10), (5000, 10), (5499, 10), (5500, 11), (100_000, 200)]
+)
+def test_curves_have_enough_points_and_short_steps_not_many(tmp_path: Path, total_steps: int, every: int) -> None:
+    """A point takes as long as a short step: every tenth step has one, unless that makes fewer than 50 or above 500."""
+    telemetry, reporter, _, _ = _start(tmp_path, total_steps=total_steps)
+    for step in range(1, 3 * every + 1):
+        telemetry.after_step(_BATCH, step=step, figures=lambda: {"loss": 1.0})
+    assert [data["step"] for data in reporter.of(Kind.METRICS)] == [every, 2 * every, 3 * every]
+
+
 def test_figures_are_read_only_when_they_are_shown(tmp_path: Path) -> None:
     """Reading a loss makes the host wait for the device: it is done for a point of a curve, not for each step."""
     telemetry, reporter, _, _ = _start(tmp_path, total_steps=5000)

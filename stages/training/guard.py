@@ -87,11 +87,10 @@ class Guard:
     def observe(self, *, loss: torch.Tensor, norm: torch.Tensor, step: int, sample_ids: Sequence[int]) -> None:
         """Take note of a step; raises BadStepError if one is not finite: this one, or one of the last full window."""
         self._newest = (step, sample_ids)
-        observed = _Observed(step, sample_ids, loss.detach(), norm.detach())
         if self._window == 1:
-            self._check(observed, loss=float(observed.loss), norm=float(observed.norm))
+            self._check(step, sample_ids, loss=loss.item(), norm=norm.item())
             return
-        self._observed.append(observed)
+        self._observed.append(_Observed(step, sample_ids, loss.detach(), norm.detach()))
         if len(self._observed) < self._window:
             return
         # Emptied first: after an error these steps are undone and must not be looked at again.
@@ -125,21 +124,21 @@ class Guard:
             return
         losses, norms = sent.arrived()
         for item, loss, norm in zip(sent.items, losses, norms, strict=True):
-            self._check(item, loss=loss, norm=norm)
+            self._check(item.step, item.sample_ids, loss=loss, norm=norm)
 
-    def _check(self, item: _Observed, *, loss: float, norm: float) -> None:
+    def _check(self, step: int, sample_ids: Sequence[int], *, loss: float, norm: float) -> None:
         if not math.isfinite(loss):
-            raise BadStepError(f"the loss is {loss}", step=item.step, sample_ids=item.sample_ids)
+            raise BadStepError(f"the loss is {loss}", step=step, sample_ids=sample_ids)
         if not math.isfinite(norm):
             # A scale below 1 means that the gradients overflow fp16 without being scaled up: no lower scale helps.
             if not self._scaler.is_enabled() or self._scaler.get_scale() < 1:
-                raise BadStepError(f"the gradient norm is {norm}", step=item.step, sample_ids=item.sample_ids)
+                raise BadStepError(f"the gradient norm is {norm}", step=step, sample_ids=sample_ids)
             return
         self.norm = norm
         if norm < self._config.vanishing_norm:
-            self._tell("vanishing", item.step, norm)
+            self._tell("vanishing", step, norm)
         elif norm > self._config.exploding_norm:
-            self._tell("exploding", item.step, norm)
+            self._tell("exploding", step, norm)
 
     def _tell(self, kind: str, step: int, norm: float) -> None:
         """Warn at the 1st, 10th, 100th … time, so that a lasting trouble does not drown everything else."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,8 +13,8 @@ from stages.training.progress import TrainingProgressTracker
 from stages.training.sample_log import SampleLog
 
 _PROGRESS_SECONDS = 0.25  # as often as the eye follows; reporters thin it out further
-_NUM_POINTS = 500  # of a curve over the whole run
-_POINT_SECONDS = 0.05  # at least, between two points: each takes 0.1 to 0.3 ms, as much as a short step
+_LEAST_POINTS, _MOST_POINTS = 50, 500  # of a curve over the whole run, where it has as many steps
+_POINT_STEPS = 10  # between two points, within these limits: a point takes 0.1 to 0.3 ms, a short step no more
 _SMOOTHING = 0.3  # weight of the newest interval in the rate
 
 
@@ -34,9 +33,8 @@ class Telemetry:
         self._tracker = tracker
         self._total_steps = total_steps
         self._clock = clock
-        self._points_every = max(1, total_steps // _NUM_POINTS)
+        self._points_every = max(1, min(_POINT_STEPS, total_steps // _LEAST_POINTS), total_steps // _MOST_POINTS)
         self._shown_at = self._saved_at = clock()
-        self._point_at = -math.inf
         self._shown_step, self._num_images = 0, 0
         self._images_per_second, self._step_seconds = 0.0, 0.0
         self._open = ExitStack()
@@ -67,10 +65,9 @@ class Telemetry:
         self._num_images += len(batch.sample_ids)
         if self._sample_log is not None:
             self._sample_log.write(epoch=batch.epoch, global_step=step, sample_ids=batch.sample_ids.tolist())
-        now = self._clock()
-        if step % self._points_every == 0 and now - self._point_at >= _POINT_SECONDS:
-            self._point_at = now
+        if step % self._points_every == 0:
             self.point(step, figures())
+        now = self._clock()
         # By the clock, not by steps: a step may take a millisecond or a minute.
         if now - self._shown_at >= _PROGRESS_SECONDS:
             self._show(now, step, figures())
