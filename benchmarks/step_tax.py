@@ -1,14 +1,13 @@
 """What the whole training loop adds to each step of a small model, beside its peers: `make bench-step-tax`.
 
 Each row is a training of its own in a process of its own, on one thread, in turns; measured is the mean time of a step
-after the first 300. The second model is as wide as makes a bare step take 5 ms here, found by measuring it; its 20 MB of
-weights, gradients, moments and averages drive everything else out of a core's cache, so that all that is done around
-the step takes several times as long as beside the small one, ours and the peers'. Every loop
-does the same: forward, backward, clipping, AdamW (fused), OneCycle, an average of the weights. The *tax* is what a step
-takes beyond that of the bare loop of the same round that takes its batches from the same place: ours from real chunks,
-by our reader; the peers from a DataLoader over batches that are ready. Ours is the training stage as the command line
-runs it: position, events, log files, progress lines, checks of each step, live copy, curves. The progress tracker alone
-is measured as well.
+after the first 300. The second model is as wide as makes a bare step take 5 ms here, found by measuring it; its 20 MB
+of weights, gradients, moments and averages drive everything else out of a core's cache, so that all that is done around
+the step takes several times as long as beside the small one, ours and the peers'. Every loop does the same: forward,
+backward, clipping, AdamW (fused), OneCycle, an average of the weights. The *tax* is what a step takes beyond that of
+the bare loop of the same round that takes its batches from the same place: ours from real chunks, by our reader; the
+peers from a DataLoader over batches that are ready. Ours is the training stage as the command line runs it: position,
+events, log files, progress lines, checks of each step, live copy, curves. The progress tracker alone is measured too.
 """
 
 from __future__ import annotations
