@@ -29,7 +29,7 @@ _PLACES = {dtype: place for place, dtype in enumerate(_TYPES)}
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """Where the bytes of each tensor lie in a safetensors file: the one that the library itself would write.
 
     Attributes:
@@ -46,7 +46,7 @@ class Layout:
         return max((end for _, end in self.places.values()), default=len(self.header))
 
     @classmethod
-    def of(cls, tensors: Mapping[str, torch.Tensor]) -> Layout:
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> FileLayout:
         """Return the layout of a file of `tensors`, of whose contents nothing is read.
 
         The format: https://huggingface.co/docs/safetensors, which leaves the order of the tensors open.

@@ -9,10 +9,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from stages.tensors import Layout
+from stages.tensors import FileLayout
 from stages.training.optimizer import OptimizerState
-from stages.training.snapshot import HostMemory, TensorFile
+from stages.training.snapshot import HostMemory
 from stages.training.state import TrainState
+from stages.training.tensor_file import TensorFile
 
 _TYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.float8_e4m3fn),
@@ -44,7 +45,7 @@ def test_the_bytes_are_those_of_the_library() -> None:
         file.settle()
     expected = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
     assert bytes(file.data) == expected
-    assert Layout.of(tensors).size == len(expected)
+    assert FileLayout.of(tensors).size == len(expected)
     assert bytes(TensorFile({}, is_pinned=False).data) == safetensors.torch.save({})
 
 

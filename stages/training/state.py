@@ -13,7 +13,8 @@ from pipeline.errors import IntegrityError
 from pipeline.memory import is_out_of_memory
 from pipeline.schema import Schema
 from stages.tensors import load_tensors
-from stages.training.snapshot import HostMemory, Snapshot, TensorFile
+from stages.training.snapshot import HostMemory, Snapshot
+from stages.training.tensor_file import TensorFile
 
 SCHEMA = Schema("training state")
 VALUES_NAME = "trainer_state.json"
