@@ -17,7 +17,8 @@ import psutil
 
 _IMPORTED = (
     "pipeline.cli",
-    "pipeline.commands",
+    "pipeline.commands.run",
+    "pipeline.commands.look",
     "stages.catalog",
     "stages.training.work",
     "stages.training.importing",

@@ -1,0 +1,1 @@
+"""What each command does; a module is loaded by the command line that asks for it."""

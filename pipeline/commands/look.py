@@ -1,0 +1,93 @@
+"""Commands that look and touch nothing: `plan`, `status`, `validate`, `progress show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.answer import Answer
+from pipeline.decide import Action
+from pipeline.descriptions import (
+    head,
+    plan_document,
+    plans_text,
+    progress_text,
+    states_text,
+    target_document,
+    targets_of,
+    targets_text,
+    validation_document,
+    validations_text,
+)
+from pipeline.errors import IntegrityError
+from pipeline.options import RunOptions, SettingsOptions
+from pipeline.session import open_session
+from pipeline.tables import counted, wrapped
+
+
+def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
+    """Tell what `run` would do with each stage, and why."""
+    session = open_session(settings, options)
+    forced, until = session.forced(options), session.until(options)
+    orchestrator = session.orchestrator(reruns_on_code_change=options.on_code_change == "rerun")
+    plans = orchestrator.plan(forced=forced, until=until)
+    document = {**head("plan", session.workspace, orchestrator), "stages": [plan_document(each) for each in plans]}
+    return Answer(document, lambda width: plans_text(plans, width=width))
+
+
+def status(settings: SettingsOptions) -> Answer:
+    """Tell for each stage whether it is done, where it was interrupted or why it is stale; and the targets."""
+    session = open_session(settings)
+    orchestrator = session.orchestrator()
+    plans = orchestrator.plan()
+    targets = targets_of(each.record for each in plans if each.record and each.decision.action is Action.SKIP)
+    document = {
+        **head("status", session.workspace, orchestrator),
+        "running": session.workspace.owner,
+        "stages": [plan_document(each) for each in plans],
+        "targets": [target_document(target) for target in targets],
+    }
+
+    where = "" if session.workspace.root == Path.cwd() else f" in {session.workspace.root}"
+    title = f"{orchestrator.run_name}{where}"
+    if session.workspace.owner:
+        title += f"; a run works here now: {session.workspace.owner}"
+
+    def text(width: int) -> str:
+        parts = [wrapped(title, width=width), states_text(plans, width=width), targets_text(targets, width=width)]
+        return "\n\n".join(filter(None, parts))
+
+    return Answer(document, text)
+
+
+def validate(settings: SettingsOptions, *, is_deep: bool) -> Answer:
+    """Tell whether everything that records vouch for is as it was written."""
+    session = open_session(settings)
+    orchestrator = session.orchestrator()
+    found = orchestrator.validate(is_deep=is_deep)
+    document = {
+        **head("validate", session.workspace, orchestrator),
+        "is_deep": is_deep,
+        "stages": [validation_document(each) for each in found],
+    }
+    num_problems = sum(len(each.problems) for each in found)
+    error = IntegrityError(
+        f"{counted(num_problems, 'problem')} found in {session.workspace.root}",
+        hint="`pipeline run` makes what its settings need of this again; `pipeline reset` removes the rest",
+    )
+    return Answer(document, lambda width: validations_text(found, width=width), error if num_problems else None)
+
+
+def show_progress(settings: SettingsOptions) -> Answer:
+    """Tell part by part how far the stages have come."""
+    session = open_session(settings)
+    orchestrator = session.orchestrator()
+    reports = orchestrator.progress()
+    document = {
+        **head("progress show", session.workspace, orchestrator),
+        "stages": {stage: dict(report.document) for stage, report in reports.items()},
+    }
+
+    def text(width: int) -> str:
+        return "\n\n".join(progress_text(report, width=width) for report in reports.values()) or "nothing has begun"
+
+    return Answer(document, text)

@@ -1,0 +1,78 @@
+"""`pipeline run`: bring every stage to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.answer import Answer
+from pipeline.console import console
+from pipeline.descriptions import decision_document, head, near, target_document, targets_of, targets_text
+from pipeline.errors import TargetsMissed
+from pipeline.events import Reporters
+from pipeline.interrupts import StopFlag, stop_on_signals
+from pipeline.options import RunOptions, SettingsOptions
+from pipeline.outcomes import StageOutcome
+from pipeline.records import Target
+from pipeline.reporting import EventLog, LogFile, tell_on_stderr
+from pipeline.session import Session, open_session
+from pipeline.tables import counted, duration, table
+
+
+def run(settings: SettingsOptions, options: RunOptions, *, talk: TextIO | None, requires_targets: bool) -> Answer:
+    """Bring every stage to its end; `talk` is where progress is told, if anywhere."""
+    session = open_session(settings, options)
+    forced, until = session.forced(options), session.until(options)
+    with stop_on_signals() as stop, closing(_reporters(session, talk, stop)) as reporter:
+        orchestrator = session.orchestrator(
+            reporter=reporter, stop=stop, reruns_on_code_change=options.on_code_change == "rerun"
+        )
+        outcomes = orchestrator.run(forced=forced, until=until)
+    targets = targets_of(outcome.record for outcome in outcomes)
+    results = session.workspace.results / orchestrator.run_name
+    document = {
+        **head("run", session.workspace, orchestrator),
+        "stages": [
+            {**decision_document(outcome.decision), "seconds": outcome.seconds, "metrics": outcome.record.metrics}
+            for outcome in outcomes
+        ],
+        "targets": [target_document(target) for target in targets],
+        "results": str(results) if results.is_dir() else None,
+    }
+
+    def text(width: int) -> str:
+        parts = [_times_text(outcomes, width=width), targets_text(targets, width=width), _results_text(results)]
+        return "\n\n".join(filter(None, parts))
+
+    return Answer(document, text, _missed(targets) if requires_targets else None)
+
+
+def _results_text(folder: Path) -> str:
+    return f"results: {near(folder)}" if folder.is_dir() else ""
+
+
+def _reporters(session: Session, talk: TextIO | None, stop: StopFlag) -> Reporters:
+    interval = session.settings.runtime.log_interval_seconds
+    logs = session.workspace.logs
+    files = (
+        EventLog(logs / "events.jsonl", tell=tell_on_stderr),
+        LogFile(logs / f"{session.settings.profile}_training.log", interval=interval, tell=tell_on_stderr),
+    )
+    return Reporters(*files, console(talk, interval=interval, stop=stop)) if talk else Reporters(*files)
+
+
+def _times_text(outcomes: Sequence[StageOutcome], *, width: int) -> str:
+    rows = [(each.decision.stage, each.decision.action.value, duration(each.seconds)) for each in outcomes]
+    return table(rows, header=("stage", "action", "time"), width=width)
+
+
+def _missed(targets: Sequence[Target]) -> TargetsMissed | None:
+    missed = [f"{target.metric} on {target.data_set}" for target in targets if not target.is_met]
+    if not missed:
+        return None
+    return TargetsMissed(
+        f"{counted(len(missed), 'target')} missed: {', '.join(missed)}",
+        hint="train longer or on more data; what is done stays done",
+    )
