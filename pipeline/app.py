@@ -14,7 +14,7 @@ from typer.models import CommandInfo
 
 from pipeline.answer import Answer
 from pipeline.asking import asking
-from pipeline.options import OutputOptions, RunOptions, SettingsOptions, grouped
+from pipeline.options import OutputOptions, PlaceOptions, RunOptions, SettingsOptions, grouped
 
 # What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
 # exits without a sentence.
@@ -42,6 +42,7 @@ RequireTargets = Annotated[bool, typer.Option("--require-targets", help="Exit wi
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read every byte, whatever the file system says of a file.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
+ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
 What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
 
 
@@ -120,6 +121,15 @@ def import_checkpoint(file: CheckpointFile, settings: SettingsOptions) -> Work:
     from pipeline.commands import import_checkpoint
 
     return partial(import_checkpoint.import_checkpoint, settings, file)
+
+
+@app.command()
+@grouped
+def explain(place: PlaceOptions, *, code: ErrorCode = None) -> Work:
+    """Tell what an error code means: its cause, an example, and the remedy; without one, list them all."""
+    from pipeline.commands import explain
+
+    return partial(explain.explain, code, place)
 
 
 @progress_app.command("show")

@@ -22,6 +22,7 @@ def asking(*, is_yes: bool) -> Callable[[Callable[[int], str], str], bool]:
         if not sys.stdin.isatty():
             raise UsageError(
                 f"nobody can answer, as stdin is no terminal: {question}",
+                code="E0206",
                 hint="nothing was touched; add --yes to do it without being asked",
             )
         # Not typer.confirm: with err=True it still writes a space to stdout, which belongs to results.

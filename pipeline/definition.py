@@ -22,6 +22,8 @@ class PipelineDefinition:
         profiles: folder with one TOML file for each profile.
         short_names: words that `reset` and `--force-…` accept for a stage, e.g. "data" for "data_generation".
         flags: settings that have a flag of their own, e.g. "epochs" -> "training.epochs".
+        explanations: folder with one Markdown file for each error code that the stages raise, which `pipeline explain`
+            shows; those of this program, `pipeline/explanations/E0101.md` say, are examples of their form.
     """
 
     configs: Mapping[str, type[StageConfig]]
@@ -31,6 +33,7 @@ class PipelineDefinition:
     short_names: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     runtime: type[RuntimeOptions] = RuntimeOptions
+    explanations: Path | None = None
 
 
 def load_definition(name: str) -> PipelineDefinition:
@@ -40,7 +43,7 @@ def load_definition(name: str) -> PipelineDefinition:
     try:
         found = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UsageError(f"the pipeline {name!r} cannot be loaded: {error}", hint=hint) from error
+        raise UsageError(f"the pipeline {name!r} cannot be loaded: {error}", code="E0220", hint=hint) from error
     if not isinstance(found, PipelineDefinition):
-        raise UsageError(f"{name!r} is a {type(found).__name__}, not a PipelineDefinition", hint=hint)
+        raise UsageError(f"{name!r} is a {type(found).__name__}, not a PipelineDefinition", code="E0220", hint=hint)
     return found

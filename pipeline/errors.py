@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree of exceptions that carry a sentence, a remedy and an exit code.
+"""What can go wrong, as a tree of exceptions that carry a code, a sentence, a remedy and an exit code.
 
 PipelineError                     1
 ├── StageFailed                   1   a stage gave up; what it had finished is kept
@@ -9,24 +9,33 @@ PipelineError                     1
 ├── WorkspaceLocked               5   another run works in this workspace
 ├── ResourceExhausted             6   out of disk or memory
 └── Interrupted            75 or 130  stopped by a signal at a point from which it resumes
+
+Codes: the first two digits of E0417 say with which exit code it ends: 01 to 06 as above, 07 stopped by a signal, 09 a
+bug. Of the other two, 00 to 49 are errors of the orchestrator and 50 to 99 those of the built-in stages. What a code
+means stands in `explanations/E0417.md` beside the code that raises it; `pipeline explain` shows it. A pipeline of your
+own has codes and explanations of its own: `PipelineDefinition.explanations`.
 """
 
 from __future__ import annotations
 
 import signal
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 
 class PipelineError(Exception):
-    """Say what happened and where (`message`) and what to do next (`hint`)."""
+    """Say what happened and where (`message`), which error that is (`code`) and what to do next (`hint`)."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It may come from another process, and exceptions are otherwise made again from their message alone.
+        return _made_again, (type(self), self.message, self.__dict__)
 
 
 class StageFailed(PipelineError):
@@ -73,16 +82,14 @@ class Interrupted(PipelineError):
     """A signal stopped the run at a safe point; the same command resumes it."""
 
     def __init__(self, signal_number: int, *, where: str = "") -> None:
-        name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name}{f' at {where}' if where else ''}")
+        name, is_by_hand = signal.Signals(signal_number).name, signal_number == signal.SIGINT
+        super().__init__(f"stopped by {name}{f' at {where}' if where else ''}", code="E0701" if is_by_hand else "E0702")
+        self.exit_code = 130 if is_by_hand else 75  # EX_TEMPFAIL: try again later
         self.signal_number = signal_number
-        self.where = where
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # It may come from another process, and exceptions are otherwise made again from their message alone.
-        return partial(Interrupted, where=self.where), (self.signal_number,)
 
-    @property
-    def code(self) -> int:
-        """Exit code: 130 after Ctrl+C, 75 (EX_TEMPFAIL) after any other signal."""
-        return 130 if self.signal_number == signal.SIGINT else 75
+def _made_again(kind: type[PipelineError], message: str, attributes: dict[str, Any]) -> PipelineError:
+    """Return an error as it was, whatever its class takes to make a new one."""
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error

@@ -21,7 +21,7 @@ class Kind(StrEnum):
     WARNING = "warning"  # data: text
     METRICS = "metrics"  # data: step and one number for each metric
     STAGE_FINISHED = "stage_finished"  # data: duration_seconds, metrics
-    STAGE_FAILED = "stage_failed"  # data: error
+    STAGE_FAILED = "stage_failed"  # data: error, and code where it has one
     INTERRUPTED = "interrupted"  # data: signal, where
     RUN_FINISHED = "run_finished"  # data: duration_seconds, targets
 

@@ -13,7 +13,7 @@ from pipeline import files
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action, Decision, Reason
 from pipeline.environment import describe_environment
-from pipeline.errors import IntegrityError, Interrupted, StageFailed
+from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
 from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
@@ -191,7 +191,8 @@ class Executor:
             self._told = error
             if isinstance(error, OSError):
                 self._lock.require_held()  # files that are missing because all of them were moved away are told as that
-            self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}")
+            code = {"code": error.code} if isinstance(error, PipelineError) else {}
+            self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}", **code)
             raise
 
     def _record_path(self, context: StageContext) -> Path:
@@ -213,6 +214,7 @@ class Executor:
             self._remove_unrecorded(stage, result)
             raise StageFailed(
                 f"the inputs of {stage.name} changed while it ran: {'; '.join(changed[:3])}",
+                code="E0101",
                 hint="its result was not kept; leave the inputs alone and run the same command again",
             )
 
@@ -232,6 +234,7 @@ class Executor:
         if output.xxh3 not in ("", digest):
             raise IntegrityError(
                 f"{output.path} holds other bytes than were written",
+                code="E0402",
                 hint="check the disk, then run the same command again; nothing was recorded",
             )
         return Artifact(

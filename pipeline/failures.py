@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from pipeline.files import DISK_FULL
 from pipeline.memory import is_out_of_memory, said
 
 USAGE = UsageError.exit_code
+RESOURCES = ResourceExhausted.exit_code
+INTEGRITY = IntegrityError.exit_code
 INTERNAL_ERROR = 101  # as cargo and others exit on their own bugs
 KEYBOARD_INTERRUPT = 130
+_STOPPED = ("E0701", "E0702")  # by the user or the machine: there is nothing to explain
 
 _MORE_MEMORY = "give it more memory or less to hold at once, e.g. a smaller --batch-size; then run it again"
 _GO_ON = "run the same command again; what was finished is kept"
@@ -30,26 +33,28 @@ _MOVED = f"something removed, moved or replaced files while they were worked wit
 _NOT_ALLOWED = "look at its owner and permissions, or give another folder with --workspace"
 _TOO_MANY_FILES = f"allow more open files (`ulimit -n 4096`), then {_GO_ON}"
 
-# What errors of the operating system mean, whichever file they are about: (hint, exit code). All others are our bugs.
+# What errors of the operating system mean, whichever file they are about: (code, hint, exit code). All others are our
+# bugs.
 _SYSTEM_ERRORS = {
-    **dict.fromkeys(DISK_FULL, (f"free some space, then {_GO_ON}", ResourceExhausted.exit_code)),
-    errno.EFBIG: (f"allow larger files (`ulimit -f unlimited`), then {_GO_ON}", ResourceExhausted.exit_code),
-    errno.ENOMEM: (_MORE_MEMORY, ResourceExhausted.exit_code),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), (_TOO_MANY_FILES, ResourceExhausted.exit_code)),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (_NOT_ALLOWED, ResourceExhausted.exit_code)),
-    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), (_BROKEN_DISK, IntegrityError.exit_code)),
+    **dict.fromkeys(DISK_FULL, ("E0601", f"free some space, then {_GO_ON}", RESOURCES)),
+    errno.ENOMEM: ("E0603", _MORE_MEMORY, RESOURCES),
+    errno.EFBIG: ("E0604", f"allow larger files (`ulimit -f unlimited`), then {_GO_ON}", RESOURCES),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), ("E0605", _TOO_MANY_FILES, RESOURCES)),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ("E0606", _NOT_ALLOWED, RESOURCES)),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO), ("E0416", _BROKEN_DISK, INTEGRITY)),
     **dict.fromkeys(
         (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY),
-        (_MOVED, IntegrityError.exit_code),
+        ("E0417", _MOVED, INTEGRITY),
     ),
-    errno.ENAMETOOLONG: ("choose shorter names", USAGE),
+    errno.ENAMETOOLONG: ("E0207", "choose shorter names", USAGE),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """An error as the user is told it; `kind` is its class, for programs."""
 
+    code: str
     kind: str
     message: str
     hint: str
@@ -57,11 +62,16 @@ class Failure:
 
     def text(self) -> str:
         """Return the sentences for a person."""
-        return f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
+        lines = [f"error[{self.code}]: {self.message}"]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        if self.code not in _STOPPED:
+            lines.append(f"more: {_command(['explain', self.code])}")
+        return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
         """Return the same for a program."""
-        return {"kind": self.kind, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
+        return asdict(self)
 
 
 def understand(error: BaseException, words: Sequence[str]) -> Failure:
@@ -69,21 +79,27 @@ def understand(error: BaseException, words: Sequence[str]) -> Failure:
     kind = type(error).__name__
     match error:
         case Interrupted():
-            told = error.message, _how_to_resume(words), error.code
+            code, hint, exit_code = error.code, _how_to_resume(words), error.exit_code
+            message = error.message
         case PipelineError():
-            told = error.message, error.hint, error.exit_code
+            code, hint, exit_code = error.code, error.hint, error.exit_code
+            message = error.message
         case typer.TyperException():
-            kind = "UsageError"
-            told = _sentence(error.format_message()), _how_to_get_help(error), USAGE
+            kind, message = "UsageError", _sentence(error.format_message())
+            code, hint, exit_code = "E0201", _how_to_get_help(error), USAGE
         case OSError() if error.errno in _SYSTEM_ERRORS:
-            told = _about_file(error), *_SYSTEM_ERRORS[error.errno]
+            message = _about_file(error)
+            code, hint, exit_code = _SYSTEM_ERRORS[error.errno]
         case MemoryError() | RuntimeError() if is_out_of_memory(error):
-            told = f"out of memory: {said(error)}", _MORE_MEMORY, ResourceExhausted.exit_code
+            message = f"out of memory: {said(error)}"
+            code, hint, exit_code = "E0603", _MORE_MEMORY, RESOURCES
         case KeyboardInterrupt() | typer.Abort():
-            told = "stopped by Ctrl+C", _GO_ON, KEYBOARD_INTERRUPT
+            message = "stopped by Ctrl+C"
+            code, hint, exit_code = "E0701", _GO_ON, KEYBOARD_INTERRUPT
         case _:
-            told = f"internal error: {kind}: {error}", _how_to_see_more(words), INTERNAL_ERROR
-    return Failure(kind, *told)
+            message = f"internal error: {kind}: {error}"
+            code, hint, exit_code = "E0901", _how_to_see_more(words), INTERNAL_ERROR
+    return Failure(code=code, kind=kind, message=message, hint=hint, exit_code=exit_code)
 
 
 def _how_to_resume(words: Sequence[str]) -> str:

@@ -164,7 +164,9 @@ def _write_new(path: Path, data: bytes | memoryview) -> None:
         disk.close(descriptor)
     # A disk that says it took more than it did is found out here.
     if size != len(view):
-        raise IntegrityError(f"{path} holds {size} bytes after {len(view)} were written", hint="check the disk")
+        raise IntegrityError(
+            f"{path} holds {size} bytes after {len(view)} were written", code="E0402", hint="check the disk"
+        )
 
 
 def leads_through_link(folder: Path) -> bool:
@@ -176,6 +178,7 @@ def _refuse_links(folder: Path) -> None:
     if leads_through_link(folder):
         raise IntegrityError(
             f"{folder} leads through a link to {folder.resolve()}; nothing is written through links",
+            code="E0403",
             hint="remove the link; only checkpoints, datasets, results and logs themselves may be links",
         )
 
@@ -194,6 +197,7 @@ def _telling_of_full_disk(path: Path, *, num_bytes: int) -> Iterator[None]:
             raise ResourceExhausted(
                 f"no space left for {path}: {num_bytes} bytes were to be written, {free} bytes are free "
                 f"({os.strerror(error.errno).lower()})",
+                code="E0601",
                 hint="free some space and run the same command again; what was finished is kept",
             ) from error
         raise

@@ -17,26 +17,30 @@ def ordered(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """
     by_name = {stage.name: stage for stage in stages}
     if len(by_name) != len(stages):
-        raise UsageError("two stages of the pipeline have the same name", hint="a stage's name is its identity")
+        raise UsageError(
+            "two stages of the pipeline have the same name", code="E0221", hint="a stage's name is its identity"
+        )
     for stage in stages:
         for name in stage.inputs:
             if name not in by_name:
                 known = ", ".join(by_name)
                 raise UsageError(
-                    f"stage {stage.name!r} takes {name!r} as input, which is no stage", hint=f"stages: {known}"
+                    f"stage {stage.name!r} takes {name!r} as input, which is no stage",
+                    code="E0222",
+                    hint=f"stages: {known}",
                 )
     sorter = TopologicalSorter({stage.name: tuple(stage.inputs) for stage in stages})
     try:
         return tuple(by_name[name] for name in sorter.static_order())
     except CycleError as error:
-        raise UsageError(f"stages wait for each other: {' -> '.join(error.args[1])}") from error
+        raise UsageError(f"stages wait for each other: {' -> '.join(error.args[1])}", code="E0223") from error
 
 
 def up_to(stages: Sequence[Stage], last: str) -> tuple[Stage, ...]:
     """Return `last` and all stages it needs, in order; raises UsageError when there is no such stage."""
     by_name = {stage.name: stage for stage in stages}
     if last not in by_name:
-        raise UsageError(f"there is no stage {last!r}", hint=f"stages: {', '.join(by_name)}")
+        raise UsageError(f"there is no stage {last!r}", code="E0202", hint=f"stages: {', '.join(by_name)}")
     needed = _with_inputs(last, {stage.name: tuple(stage.inputs) for stage in stages})
     return tuple(stage for stage in stages if stage.name in needed)
 

@@ -98,6 +98,7 @@ class RunLock:
         if not is_same:
             raise IntegrityError(
                 f"{self._root} was moved or removed while a run worked in it",
+                code="E0413",
                 hint="run the same command again where the workspace is now; what was finished is kept",
             )
         lease = read_lease(self._root)
@@ -171,6 +172,7 @@ class RunLock:
     def _is_taken(self, lease: dict[str, Any]) -> WorkspaceLocked:
         return WorkspaceLocked(
             f"another run works in {self._root}: {describe(lease)}",
+            code="E0501",
             hint="wait for it to end, or give another folder with --workspace",
         )
 
@@ -203,7 +205,7 @@ def describe(lease: dict[str, Any]) -> str:
 def _leave(error: PipelineError) -> None:
     # At once, whatever the other threads do: each write from now on could meet one of the new holder. Nothing is
     # half-done by this, because every write is atomic.
-    sys.stderr.write(hide_text(f"error: {error.message}\nhint: {error.hint}\n"))
+    sys.stderr.write(hide_text(f"error[{error.code}]: {error.message}\nhint: {error.hint}\n"))
     sys.stderr.flush()
     os._exit(error.exit_code)
 
@@ -215,10 +217,12 @@ def _open(path: Path) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR):
             raise
-        raise IntegrityError(f"{path} is a link or a folder, not the file of the run lock", hint=hint) from error
+        raise IntegrityError(
+            f"{path} is a link or a folder, not the file of the run lock", code="E0414", hint=hint
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise IntegrityError(f"{path} is not the file of the run lock", hint=hint)
+        raise IntegrityError(f"{path} is not the file of the run lock", code="E0414", hint=hint)
     return descriptor
 
 

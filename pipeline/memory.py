@@ -36,7 +36,7 @@ def telling_of_memory(*, hint: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ResourceExhausted(f"out of memory: {said(error)}", hint=hint) from error
+        raise ResourceExhausted(f"out of memory: {said(error)}", code="E0603", hint=hint) from error
 
 
 def said(error: BaseException) -> str:

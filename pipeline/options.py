@@ -21,6 +21,18 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Where to look for the settings file, for commands to which no setting matters."""
+
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of pipeline.toml.")
+    ] = None
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SettingsOptions:
     """Which run is meant."""
 

@@ -165,7 +165,7 @@ class Orchestrator:
         """
         stage = next((stage for stage in self.stages if isinstance(stage, ImportsCheckpoints)), None)
         if stage is None:
-            raise UsageError("no stage of this pipeline takes over checkpoints of other programs")
+            raise UsageError("no stage of this pipeline takes over checkpoints of other programs", code="E0230")
         with self._locked():
             reachable = {each.name: context for each, context in self._reachable(has_early=False)}
             context = reachable.get(stage.name)
@@ -175,6 +175,7 @@ class Orchestrator:
                 before = ", ".join(stage.inputs)
                 raise UsageError(
                     f"{stage.name} continues on what {before} makes, and that is not whole yet",
+                    code="E0231",
                     hint=f"first run it with the same options: pipeline run --until {list(stage.inputs)[-1]}",
                 )
             store = self.workspace.records
@@ -182,6 +183,7 @@ class Orchestrator:
             if record.exists() or (context.state_folder.is_dir() and any(context.state_folder.iterdir())):
                 raise UsageError(
                     f"this run of {stage.name} has already begun: {record.with_suffix('')}",
+                    code="E0232",
                     hint="discard that with the same options first: `pipeline progress reset`, or, when it is done, "
                     f"`pipeline reset {stage.name}`",
                 )

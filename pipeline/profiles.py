@@ -112,9 +112,11 @@ def read_settings_file(path: Path | None) -> SettingsFile:
     profiles = document.pop("profiles", {})
     for key, text in texts.items():
         if not isinstance(text, str):
-            raise UsageError(f"{path}: {key} = {text!r} must be text")
+            raise UsageError(f"{path}: {key} = {text!r} must be text", code="E0214")
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
-        raise UsageError(f"{path}: profiles must be tables", hint='write "[profiles.mine.training]" above its settings')
+        raise UsageError(
+            f"{path}: profiles must be tables", code="E0214", hint='write "[profiles.mine.training]" above its settings'
+        )
     return SettingsFile(name=str(path), **texts, sections=document, profiles=profiles)
 
 
@@ -154,6 +156,7 @@ def _checked(
         head = "a setting cannot be used" if len(complaints) == 1 else f"{len(complaints)} settings cannot be used"
         raise UsageError(
             "\n  ".join([f"{head}:", *complaints]),
+            code="E0210",
             hint="`pipeline config show` lists every setting, `pipeline config schema` what it may be",
         )
     runtime = sections.pop(RUNTIME)
@@ -197,19 +200,23 @@ def _profile_layers(name: str, *, definition: PipelineDefinition, file: Settings
             raise _no_profile(name, known=sorted({*profile_names(definition), *file.profiles}))
         if not _PROFILE_NAME.fullmatch(name):
             raise UsageError(
-                f"profile name {name!r} cannot be used", hint="use letters, digits, - and _: it names files"
+                f"profile name {name!r} cannot be used",
+                code="E0216",
+                hint="use letters, digits, - and _: it names files",
             )
         layers.insert(0, _Layer(f"profile {name}", table))
         if not isinstance(base, str):
-            raise UsageError(f"profile {name!r}: extends = {base!r} must be the name of a profile")
+            raise UsageError(f"profile {name!r}: extends = {base!r} must be the name of a profile", code="E0217")
         name = base
     return layers
 
 
 def _no_profile(name: str, *, known: Sequence[str]) -> UsageError:
     if name in known:
-        return UsageError(f"profile {name!r} extends itself in a circle", hint="take one `extends` away")
-    return UsageError(f"there is no profile {name!r}{nearest(name, known)}", hint=f"profiles: {', '.join(known)}")
+        return UsageError(f"profile {name!r} extends itself in a circle", code="E0217", hint="take one `extends` away")
+    return UsageError(
+        f"there is no profile {name!r}{nearest(name, known)}", code="E0215", hint=f"profiles: {', '.join(known)}"
+    )
 
 
 def _environment_layers(environment: Mapping[str, str]) -> Iterator[_Layer]:
@@ -224,7 +231,7 @@ def _parse_assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     keys = [part.strip() for part in key.split(".")]
     if not equals or not all(keys):
-        raise UsageError(f"--set {text!r} is no assignment", hint="write --set training.epochs=5")
+        raise UsageError(f"--set {text!r} is no assignment", code="E0211", hint="write --set training.epochs=5")
     return _nested(keys, parse_value(value.strip()))
 
 
@@ -262,8 +269,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_regular(path, max_bytes=_MAX_SETTINGS_BYTES).decode())
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="give another file with --config") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", code="E0212", hint="give another file with --config"
+        ) from error
     except IntegrityError as error:
-        raise UsageError(error.message, hint="give another file with --config") from error
+        raise UsageError(error.message, code="E0212", hint="give another file with --config") from error
     except ValueError as error:  # TOMLDecodeError says line and column; UnicodeDecodeError the byte
-        raise UsageError(f"{path} is not TOML: {error}", hint="correct the file; strings need quotes") from error
+        raise UsageError(
+            f"{path} is not TOML: {error}", code="E0213", hint="correct the file; strings need quotes"
+        ) from error

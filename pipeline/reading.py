@@ -21,7 +21,9 @@ def open_regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise IntegrityError(f"{path} is no regular file", hint="remove what stands there; nothing reads it")
+        raise IntegrityError(
+            f"{path} is no regular file", code="E0406", hint="remove what stands there; nothing reads it"
+        )
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -29,7 +31,9 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     """Return the contents of a file; raises as `open_regular` does, and IntegrityError for one that is larger."""
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
-            raise IntegrityError(f"{path} is larger than {max_bytes} bytes", hint="no such file of ours is; remove it")
+            raise IntegrityError(
+                f"{path} is larger than {max_bytes} bytes", code="E0407", hint="no such file of ours is; remove it"
+            )
         return file.readall()  # type: ignore[attr-defined, no-any-return]  # unbuffered: it is a FileIO
 
 

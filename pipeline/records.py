@@ -82,7 +82,7 @@ class _RecalledRecord(StageRecord):
         except IntegrityError as error:
             # Its stat says that it is unchanged, so it was believed up to here.
             hint = "after a run that ends with this, the next one believes no stat and makes anew what is damaged"
-            raise IntegrityError(error.message, hint=hint) from error
+            raise IntegrityError(error.message, code=error.code, hint=hint) from error
         self.__dict__["artifacts"] = artifacts
         return artifacts
 
@@ -117,7 +117,7 @@ class RecordStore:
         try:
             return StageRecord.model_validate(document)
         except ValidationError as error:
-            raise IntegrityError(f"{path} is not a stage record: {error.errors()[0]['msg']}") from error
+            raise IntegrityError(f"{path} is not a stage record: {error.errors()[0]['msg']}", code="E0410") from error
 
     def recalled(self, path: Path, without_artifacts: Mapping[str, Any]) -> StageRecord:
         """Return the record at `path`, of which all is known but its artifacts; they are read when asked for."""

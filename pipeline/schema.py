@@ -40,13 +40,16 @@ class Schema:
         """
         version = document.get(KEY)
         if type(version) is not int or version < 1:
-            raise IntegrityError(f"{name} does not say which version of a {self.kind} it is (it says {version!r})")
+            raise IntegrityError(
+                f"{name} does not say which version of a {self.kind} it is (it says {version!r})", code="E0411"
+            )
         if version > self.version:
             # Said by those who write it since the second version of records and checkpoints.
             writer = str(document.get(WRITER_KEY) or f"newer than {__version__}")
             raise NewerFormat(
                 f"{name} is a {self.kind} of format {version}; this program, version {__version__}, knows formats up "
                 f"to {self.version}",
+                code="E0412",
                 hint=f"use version {writer} of this program, or another folder with --workspace; nothing was touched",
             )
         for migration in self.migrations[version - 1 :]:

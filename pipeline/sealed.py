@@ -36,13 +36,17 @@ def load_sealed(path: Path) -> dict[str, Any]:
     data = read_regular(path, max_bytes=MAX_BYTES)
     # Before it is parsed: a few letters of JSON can become many times their size in memory.
     if not _END.fullmatch(data[-_END_BYTES:]):
-        raise IntegrityError(f"{path} was altered after it was written: it does not end with its digest", hint=hint)
+        raise IntegrityError(
+            f"{path} was altered after it was written: it does not end with its digest", code="E0408", hint=hint
+        )
     try:
         document = json.loads(data, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path} is not readable as JSON: {error}", hint=hint) from error
+        raise IntegrityError(f"{path} is not readable as JSON: {error}", code="E0409", hint=hint) from error
     if not isinstance(document, dict) or not _take_seal(document, data):
-        raise IntegrityError(f"{path} was altered after it was written: its digest does not match", hint=hint)
+        raise IntegrityError(
+            f"{path} was altered after it was written: its digest does not match", code="E0408", hint=hint
+        )
     return document
 
 

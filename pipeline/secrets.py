@@ -37,6 +37,7 @@ def keep(names: Sequence[str], environment: Mapping[str, str]) -> None:
         if len(value.strip()) < MIN_LENGTH:
             raise UsageError(
                 f"the secret {name} has fewer than {MIN_LENGTH} characters: hiding it would damage other text",
+                code="E0218",
                 hint=f"use a longer one, or take {name} out of runtime.secrets",
             )
     _hidden.names = {_plain(form): name for name, value in values.items() for form in _forms(value)}

@@ -15,7 +15,7 @@ from pipeline.definition import PipelineDefinition, load_definition
 from pipeline.errors import UsageError
 from pipeline.events import Reporter, Reporters
 from pipeline.interrupts import StopFlag
-from pipeline.options import RunOptions, SettingsOptions
+from pipeline.options import PlaceOptions, RunOptions, SettingsOptions
 from pipeline.orchestrator import Orchestrator
 from pipeline.profiles import (
     BUILT_IN_PIPELINE,
@@ -59,7 +59,9 @@ class Session:
         """Return the stage that `word` names, in full or in short; raises UsageError with the nearest one."""
         words = {**{name: name for name in self.definition.configs}, **self.definition.short_names}
         if word not in words:
-            raise UsageError(f"there is no stage {word!r}{nearest(word, words)}", hint=f"stages: {', '.join(words)}")
+            raise UsageError(
+                f"there is no stage {word!r}{nearest(word, words)}", code="E0202", hint=f"stages: {', '.join(words)}"
+            )
         return words[word]
 
     def stages(self, word: str) -> tuple[str, ...]:
@@ -71,10 +73,12 @@ class Session:
         if not options.dataset_only:
             return None if options.until is None else self.stage(options.until)
         if options.until is not None:
-            raise UsageError("--dataset-only and --until contradict each other", hint="give one of them")
+            raise UsageError("--dataset-only and --until contradict each other", code="E0203", hint="give one of them")
         if _DATA not in self.definition.short_names:
             raise UsageError(
-                "this pipeline has no stage for --dataset-only", hint="--until STAGE ends with a stage of your choice"
+                "this pipeline has no stage for --dataset-only",
+                code="E0204",
+                hint="--until STAGE ends with a stage of your choice",
             )
         return self.definition.short_names[_DATA]
 
@@ -85,7 +89,9 @@ class Session:
         for word in (word for word, is_forced in words.items() if is_forced):
             if word not in self.definition.short_names:
                 raise UsageError(
-                    f"this pipeline has no stage for --force-{word}", hint="--force-all does everything from zero"
+                    f"this pipeline has no stage for --force-{word}",
+                    code="E0204",
+                    hint="--force-all does everything from zero",
                 )
             names.add(self.definition.short_names[word])
         return frozenset(names)
@@ -115,17 +121,19 @@ def open_session(
     return Session(definition, settings, workspace)
 
 
-def find_definition(options: SettingsOptions, *, environment: Mapping[str, str] = os.environ) -> PipelineDefinition:
+def find_definition(
+    options: SettingsOptions | PlaceOptions, *, environment: Mapping[str, str] = os.environ
+) -> PipelineDefinition:
     """Return the pipeline alone, whatever its settings are."""
     _, config_file = _places(options, environment)
     return _definition(read_settings_file(config_file), environment)
 
 
-def _places(options: SettingsOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:
+def _places(options: SettingsOptions | PlaceOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:
     workspace = Workspace.at(options.workspace or Path(environment.get("PIPELINE_WORKSPACE") or "."))
     nearest_there = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
     if not nearest_there.is_dir():
-        raise UsageError(f"{nearest_there} is not a folder", hint="give another one with --workspace")
+        raise UsageError(f"{nearest_there} is not a folder", code="E0219", hint="give another one with --workspace")
     return workspace, find_settings_file(options.config, workspace=workspace.root, environment=environment)
 
 
@@ -140,7 +148,9 @@ def _profile(options: SettingsOptions) -> str | None:
     if not options.professional:
         return options.profile
     if options.profile not in (None, "professional"):
-        raise UsageError(f"--professional and --profile {options.profile} contradict each other", hint="give one")
+        raise UsageError(
+            f"--professional and --profile {options.profile} contradict each other", code="E0203", hint="give one"
+        )
     return "professional"
 
 
@@ -153,7 +163,9 @@ def _flags(options: SettingsOptions, definition: PipelineDefinition) -> dict[str
         flag = f"--{name.replace('_', '-')}"
         if text is not None and name not in keys:
             raise UsageError(
-                f"this pipeline has no setting for {flag}", hint="`pipeline config show` lists what it has"
+                f"this pipeline has no setting for {flag}",
+                code="E0205",
+                hint="`pipeline config show` lists what it has",
             )
         if text is not None:
             flags[keys[name]] = (flag, parse_value(text))

@@ -18,5 +18,6 @@ def require_space(folder: Path, *, num_bytes: int, what: str, hint: str) -> None
     if num_bytes > free:
         raise ResourceExhausted(
             f"{what} needs {num_bytes} bytes more in {folder}, and {free} bytes are free",
+            code="E0602",
             hint=f"free some space, give another disk with --workspace, or {hint}; nothing was begun",
         )

@@ -63,7 +63,9 @@ class StageProcess:
                 told = f"the process of {self._stage.name} {lost}"
                 self._context.stop.check(where=f"{self._stage.name}, whose process {lost}")
                 if num_lost == _MAX_LOST:
-                    raise StageFailed(told, hint="what it had done is kept; run the same command again") from lost
+                    raise StageFailed(
+                        told, code="E0102", hint="what it had done is kept; run the same command again"
+                    ) from lost
                 self._context.warn(f"{told}; another one goes on")
                 continue
             finally:
@@ -173,7 +175,7 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, of a moment ago
     except Exception:  # whatever its class does when it is made
-        return StageFailed(secrets.hide_text(f"{type(error).__name__}: {error}"))
+        return StageFailed(secrets.hide_text(f"{type(error).__name__}: {error}"), code="E0103")
     return error
 
 

@@ -211,6 +211,6 @@ def _paths(named: Files, locate: Locate) -> Iterator[str]:
     for folder, names in named.items():
         place = os.fspath(locate(folder))
         if files.leads_through_link(Path(place)):
-            raise IntegrityError(f"{place} is reached through a link")
+            raise IntegrityError(f"{place} is reached through a link", code="E0403")
         for name in names:
             yield f"{place}/{name}"

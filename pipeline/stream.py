@@ -37,7 +37,9 @@ class Stream:
         with self._changed:
             if self._released.setdefault(name, facts) != facts:
                 raise IntegrityError(
-                    f"{self.stage} has made {name} twice, and not the same", hint="run the same command again"
+                    f"{self.stage} has made {name} twice, and not the same",
+                    code="E0415",
+                    hint="run the same command again",
                 )
             self._changed.notify_all()
 
@@ -63,6 +65,6 @@ class Stream:
                 if self._stop.is_set:
                     raise Withheld
                 if self._has_ended:
-                    raise StageFailed(f"{self.stage} is done, but has not made {name}, which it promised")
+                    raise StageFailed(f"{self.stage} is done, but has not made {name}, which it promised", code="E0104")
                 self._changed.wait(_LOOK_SECONDS)
             return self._released[name]

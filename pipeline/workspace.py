@@ -106,13 +106,14 @@ class Workspace:
             if link.is_symlink() and not link.exists():
                 raise IntegrityError(
                     f"{link} is a link to {link.readlink()}, which is not there",
+                    code="E0405",
                     hint="mount that disk, or remove the link; nothing was touched",
                 )
         return RunLock(self.root, tell=tell)
 
 
 def _leads_out(relative: str, root: Path) -> IntegrityError:
-    return IntegrityError(f"{relative!r} leads out of the workspace {root}", hint="it was not touched")
+    return IntegrityError(f"{relative!r} leads out of the workspace {root}", code="E0404", hint="it was not touched")
 
 
 def now() -> str:

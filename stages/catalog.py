@@ -43,6 +43,7 @@ PIPELINE = PipelineDefinition(
     },
     build=build,
     profiles=Path(__file__).with_name("profiles"),
+    explanations=Path(__file__).with_name("explanations"),
     default_profile="standard",
     short_names={"data": "data_generation", "train": "training", "eval": "evaluation"},
     flags={

@@ -266,14 +266,18 @@ def coco_set(document: object, *, source: str) -> CocoSet:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UsageError(f"{source} is not a COCO document: {where}: {first['msg']}", hint=hint) from error
+        raise UsageError(
+            f"{source} is not a COCO document: {where}: {first['msg']}", code="E0265", hint=hint
+        ) from error
     categories = sorted(read.categories, key=lambda category: category.id)
     index = {category.id: position for position, category in enumerate(categories)}
     known_images = {image.id for image in read.images}
     for row in read.annotations:
         if row.image_id not in known_images or row.category_id not in index:
             what = f"image {row.image_id} and category {row.category_id}"
-            raise UsageError(f"{source}: an annotation names {what}, one of which it does not list", hint=hint)
+            raise UsageError(
+                f"{source}: an annotation names {what}, one of which it does not list", code="E0266", hint=hint
+            )
     names = tuple(category.name for category in categories)
     return CocoSet(tuple(read.images), names, _truth_of_rows(read.annotations, index))
 

@@ -59,6 +59,7 @@ def build_task(config: Mapping[str, Any], meta: Mapping[str, Any]) -> Task:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(
             f"the task builder {name!r} cannot be loaded: {error}",
+            code="E0250",
             hint='write "module:function"; the module must be importable from the current folder',
         ) from error
     return cast("Task", build(config, meta))

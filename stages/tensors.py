@@ -71,13 +71,13 @@ def load_tensors(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file with the contents `data`; raises IntegrityError, naming `name`."""
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER_BYTES, max(0, len(data) - 8)):
-        raise IntegrityError(f"{name} holds no tensors: its header would have {length} bytes")
+        raise IntegrityError(f"{name} holds no tensors: its header would have {length} bytes", code="E0461")
     try:
         return dict(safetensors.torch.load(data))
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError, OverflowError) as error:
         if is_out_of_memory(error):
             raise
-        raise IntegrityError(f"{name} holds no tensors: {error}") from error
+        raise IntegrityError(f"{name} holds no tensors: {error}", code="E0461") from error
 
 
 def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ class GatedData(DataGenerationStage):
         def release(name: str, facts: Mapping[str, Any]) -> None:
             gate = folder / Path(name).name
             if gate.exists() and gate.read_text() == "fail":
-                raise StageFailed("the gate said so")
+                raise StageFailed("the gate said so", code="T0001")
             context.release(name, facts)
 
         return super().execute(replace(context, release=release))

@@ -57,7 +57,7 @@ def main() -> int:
             stage.execute(context)
         except Interrupted as interruption:
             sys.stderr.write(interruption.message)
-            return interruption.code
+            return interruption.exit_code
     return 0
 
 

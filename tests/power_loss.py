@@ -110,7 +110,7 @@ def _of_checkpoints(moment: Moment, root: Path) -> Iterator[str]:
 
 
 def _refuse(warning: str) -> None:
-    raise IntegrityError(warning)
+    raise IntegrityError(warning, code="T0001")
 
 
 def _bytes(size: int, *, seed: int) -> bytes:

@@ -175,7 +175,7 @@ def test_input_that_rots_unseen_ends_one_run_only(rotten: Toy, monkeypatch: pyte
 
     def reading(stage: toy_stages.Add, context: StageContext) -> StageResult:
         if "7" in [path.read_text() for path in context.input_paths("numbers", "number")]:
-            raise IntegrityError("a number was altered", hint="run the same command again")
+            raise IntegrityError("a number was altered", code="T0001", hint="run the same command again")
         return execute(stage, context)
 
     monkeypatch.setattr(toy_stages.Add, "execute", reading)

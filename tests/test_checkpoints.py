@@ -174,7 +174,7 @@ def test_checkpoint_that_a_check_refuses_is_set_aside(tmp_path: Path) -> None:
 
     def check(contents: Mapping[str, bytes]) -> None:
         if contents["model.safetensors"] == b"poison":
-            raise IntegrityError("it is poisoned")
+            raise IntegrityError("it is poisoned", code="T0001")
 
     found = store.newest(check=check)
     assert found is not None

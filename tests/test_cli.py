@@ -23,6 +23,7 @@ COMMANDS = (
     "progress reset",
     "config show",
     "config schema",
+    "explain",
 )
 
 
@@ -178,7 +179,7 @@ def test_missed_targets_end_with_3_only_when_required(call: Call) -> None:
     for _ in range(2):
         ended = call("run --require-targets", high, code=3)
         assert "MISSED" in ended.out
-        assert "error: 1 target missed: total on toy\n" in ended.err
+        assert "error[E0301]: 1 target missed: total on toy\n" in ended.err
     document = call("run --require-targets --json", high, code=3).document
     assert (document["error"]["kind"], document["targets"][0]["is_met"]) == ("TargetsMissed", False)
     assert call("run --require-targets").code == 0
@@ -191,7 +192,7 @@ def test_validate_tells_what_was_altered(call: Call, tmp_path: Path) -> None:
     number_file(tmp_path).write_text("9")
     ended = call("validate", code=4)
     assert number_file(tmp_path).relative_to(tmp_path).as_posix() in ended.out
-    assert ended.err.startswith("error: 1 problem found in ")
+    assert ended.err.startswith("error[E0401]: 1 problem found in ")
     document = call("validate --deep --json", code=4).document
     assert document["is_deep"] is True
     assert document["error"]["exit_code"] == 4
@@ -203,7 +204,7 @@ def test_reset_needs_a_yes(call: Call, tmp_path: Path) -> None:
     call("run --quiet")
     ended = call("reset data", code=2)
     assert "datasets/numbers-" in ended.err
-    assert re.search(r"error: nobody can answer.*Remove \d\.\d kB in 5 files\?", ended.err)
+    assert re.search(r"error\[E0206\]: nobody can answer.*Remove \d\.\d kB in 5 files\?", ended.err)
     assert "--yes" in ended.err
     assert number_file(tmp_path).exists()
 

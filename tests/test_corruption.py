@@ -283,4 +283,4 @@ def test_random_bits_of_weights_and_state(copy: Path) -> None:
 
 def _require_whole(record: StageRecord, root: Path, path: Path) -> None:
     if damage := _damage_of(record, root, path):
-        raise IntegrityError(damage)
+        raise IntegrityError(damage, code="T0001")

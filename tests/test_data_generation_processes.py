@@ -26,7 +26,7 @@ def _square(number: int) -> tuple[int, int]:
 
 def _fail_at_three(number: int) -> int:
     if number == 3:
-        raise ResourceExhausted("the disk is full", hint="free some space")
+        raise ResourceExhausted("the disk is full", code="T0001", hint="free some space")
     return number
 
 
@@ -53,7 +53,7 @@ def _stop_or_fail(path: Path) -> Path:
         return _stop_once(path)
     while not path.with_name("a.stopped").exists():
         os.sched_yield()
-    raise ResourceExhausted("the disk is full")
+    raise ResourceExhausted("the disk is full", code="T0001")
 
 
 def _clock_of(folder: Path) -> Callable[[], float]:

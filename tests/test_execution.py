@@ -29,7 +29,7 @@ def test_record_goes_before_work_begins(toy: Toy, monkeypatch: pytest.MonkeyPatc
 
     def look(context: StageContext) -> StageResult:
         assert not list((context.workspace.checkpoints / "left").glob("*.json"))
-        raise StageFailed("on purpose")
+        raise StageFailed("on purpose", code="T0001")
 
     monkeypatch.setattr(toy.left, "execute", look)
     with pytest.raises(StageFailed, match="on purpose"):

@@ -23,6 +23,7 @@ from pipeline.errors import (
     UsageError,
     WorkspaceLocked,
 )
+from pipeline.explanation import OWN_FOLDER, load_explanation
 from pipeline.failures import understand
 
 call = toy_command_line.call
@@ -33,14 +34,14 @@ class OutOfMemoryError(RuntimeError):
 
 
 _TABLE: list[tuple[BaseException, int]] = [
-    (StageFailed("x"), 1),
-    (UsageError("x"), 2),
+    (StageFailed("x", code="T0001"), 1),
+    (UsageError("x", code="T0001"), 2),
     (typer.BadParameter("x"), 2),
-    (TargetsMissed("x"), 3),
-    (IntegrityError("x"), 4),
-    (NewerFormat("x"), 4),
-    (WorkspaceLocked("x"), 5),
-    (ResourceExhausted("x"), 6),
+    (TargetsMissed("x", code="T0001"), 3),
+    (IntegrityError("x", code="T0001"), 4),
+    (NewerFormat("x", code="T0001"), 4),
+    (WorkspaceLocked("x", code="T0001"), 5),
+    (ResourceExhausted("x", code="T0001"), 6),
     (MemoryError(), 6),
     *((OSError(getattr(errno, name), name), 6) for name in ("ENOSPC", "EDQUOT", "EFBIG", "ENOMEM", "EMFILE", "ENFILE")),
     *((OSError(getattr(errno, name), name), 6) for name in ("EROFS", "EACCES", "EPERM")),
@@ -69,8 +70,9 @@ def test_every_exception_has_a_sentence_and_a_code(error: BaseException, code: i
     """Nothing ends without words."""
     failure = understand(error, ["run"])
     assert failure.exit_code == code
-    assert failure.text().startswith(f"error: {failure.message}")
+    assert failure.text().startswith(f"error[{failure.code}]: {failure.message}")
     assert failure.document()["exit_code"] == code
+    assert failure.code == "T0001" or load_explanation(OWN_FOLDER / f"{failure.code}.md").exit_code == code
 
 
 def test_every_error_class_is_in_the_table_above() -> None:
@@ -169,7 +171,7 @@ def test_what_cannot_be_understood_ends_with_2_and_a_hint(call: Call, tmp_path: 
     assert "\nhint: " in ended.err
     assert "Traceback" not in ended.err
     error = call(words, "--json", code=2).document["error"]
-    assert error.keys() == {"kind", "message", "hint", "exit_code"}
+    assert error.keys() == {"code", "kind", "message", "hint", "exit_code"}
     assert (error["kind"], error["exit_code"]) == ("UsageError", 2)
     assert said in error["message"]
     assert list(tmp_path.iterdir()) == []
@@ -191,13 +193,19 @@ def test_a_failure_ends_with_a_sentence_and_its_code(
     """No traceback without --debug, wherever --debug stands; what was finished is kept."""
     monkeypatch.setenv("TOY_FAILURE", failure)
     ended = call("run", code=code)
-    assert f"error: {said}" in ended.err
+    assert f"]: {said}" in ended.err
     assert "Traceback" not in ended.err
     for words in ("--debug run", "run --debug"):
         assert "Traceback" in call(words, code=code).err
     assert call("run --json", code=code).document["error"]["exit_code"] == code
     monkeypatch.delenv("TOY_FAILURE")
     assert actions(call("run --json")) == {"numbers": "skip", "squares": "skip", "cubes": "skip", "total": "run"}
+
+
+def test_an_error_says_how_to_learn_more(call: Call) -> None:
+    """The last line is a command to be copied; who has stopped a run himself needs none."""
+    assert call("reset dat --yes", code=2).err.endswith("\nmore: pipeline explain E0202\n")
+    assert "more:" not in understand(Interrupted(15), ["run"]).text()
 
 
 def test_a_bug_is_told_with_the_command_that_shows_where(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

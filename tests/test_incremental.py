@@ -228,7 +228,7 @@ def test_its_data_generation_fails(
     _pass(held["later"], "fail")
     code, output = fork.end()
     assert code == 1, output
-    assert "error: the gate said so" in output
+    assert "error[T0001]: the gate said so" in output
     failed = [event["stage"] for event in _events(workspace) if event["kind"] == "stage_failed"]
     assert failed == ["data_generation"]
     assert server.run(_words(workspace), pipeline=_PIPELINE)[0] == 0

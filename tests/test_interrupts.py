@@ -69,7 +69,7 @@ def test_check_raises_with_the_exit_code(number: signal.Signals, code: int) -> N
     stop.set(signal.SIGTERM)
     with pytest.raises(Interrupted, match="at step 3") as caught:
         stop.check(where="step 3")
-    assert caught.value.code == code
+    assert caught.value.exit_code == code
 
 
 def test_second_interrupt_while_the_process_ends_shows_no_traceback() -> None:

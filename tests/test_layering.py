@@ -26,7 +26,7 @@ _LAYERS = (
     {"observe", "reset", "validation", "code_digest", "graph", "definition"},
     {"stage", "stat_cache"},
     {"workspace"},
-    {"console", "failures", "answer", "options", "asking"},
+    {"console", "failures", "answer", "options", "asking", "explanation"},
     {"reporting", "complaints", "tables", "environment", "space"},
     {
         "records",

@@ -88,7 +88,7 @@ def test_a_full_disk_keeps_what_was_finished(server: Server, added_up: dict[str,
     with _mounted(workspace, "-t", "tmpfs", "-o", "size=128k", "tmpfs"):
         code, output = server.run(words, pipeline=TOY)
         assert code == 6, output
-        assert re.search(r"error: .* \d+ bytes were to be written, \d+ bytes are free", output)
+        assert re.search(r"error\[E0601\]: .* \d+ bytes were to be written, \d+ bytes are free", output)
         assert "hint: free some space" in output
         assert temporaries(workspace) == []
         assert 0 < len(list(workspace.glob("datasets/*/*.json"))) < 40
@@ -136,7 +136,7 @@ def test_a_read_only_disk_is_told(server: Server, added_up: dict[str, bytes], tm
         _mount("-o", "remount,ro,bind", str(workspace / part))
         code, output = server.run(words, pipeline=TOY)
         assert code == 6, output
-        assert f"error: {workspace}" in output
+        assert f"error[E0606]: {workspace}" in output
         assert "Read-only file system" in output
     _require_recovery(server, words, TOY, added_up)
 

@@ -87,7 +87,7 @@ def test_a_signal_stops_at_a_safe_point_and_the_told_command_goes_on(
     ended, out, err = end(process)
     assert (ended, out) == (code, "")
     assert "stopping at the next safe point" in err
-    assert f"error: stopped by {number.name} at number 1 of 6\n" in err
+    assert f": stopped by {number.name} at number 1 of 6\n" in err
     told = re.search(r"hint: to go on from there, run: python -m pipeline (.*) \(without --force", err)
     assert told
     assert "interrupted  continues from number 1 of 6" in end(start("status --set numbers.count=6"))[1]

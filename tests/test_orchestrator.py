@@ -192,7 +192,7 @@ def test_missing_external_files_are_told_before_any_work(toy: Toy, monkeypatch: 
     pipeline = toy.configure()
 
     def missing() -> dict[str, tuple[Path, ...]]:
-        raise UsageError("there is no folder 'photos'")
+        raise UsageError("there is no folder 'photos'", code="T0001")
 
     monkeypatch.setattr(toy.sum, "external_files", missing, raising=False)
     for attempt in (pipeline.run, pipeline.plan):

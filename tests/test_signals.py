@@ -99,7 +99,7 @@ def test_a_run_that_is_stopped_everywhere_ends_as_one_that_never_was(
         ended, output = _send(fork, fifo, *numbers)
         assert ended == code, f"{pause}: {output}"
         if numbers not in ((_INT, _INT), (_KILL,)):
-            assert f"error: stopped by {numbers[-1].name} at" in output
+            assert f": stopped by {numbers[-1].name} at" in output
             assert f"hint: to go on from there, run: {shlex.join(['pipeline', *words])}\n" in output
         assert fork.orphans() == []
     code, output = server.run(words, pipeline=SMALL)
@@ -125,7 +125,7 @@ def test_a_run_with_data_workers_leaves_none_of_them(
     fork = server.start(words, pause="data_generation progress", fifo=fifo)
     code, output = _send(fork, fifo, *numbers, num_processes=3)
     assert code == (75 if _TERM in numbers else 130), output
-    assert (f"error: stopped by {numbers[-1].name} at" in output) == (numbers != (_INT, _INT))
+    assert (f": stopped by {numbers[-1].name} at" in output) == (numbers != (_INT, _INT))
     assert fork.orphans() == []
 
 

@@ -51,7 +51,7 @@ class Doing:
             case "picky":
                 raise PickyError("it failed", "of this")
             case "plain":
-                raise StageFailed("it failed", hint="do that")
+                raise StageFailed("it failed", code="T0001", hint="do that")
             case "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hangs":

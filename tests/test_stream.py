@@ -56,7 +56,9 @@ def test_a_stop_ends_the_waiting(stream: Stream, stop: StopFlag, other_thread: T
     """A signal, and the failure of the stage that is waited for, end a wait that would never end."""
 
     def begin() -> None:
-        other_thread.submit(stop.set, signal.SIGTERM) if reason == "signal" else stop.fail(StageFailed("it broke"))
+        other_thread.submit(stop.set, signal.SIGTERM) if reason == "signal" else stop.fail(
+            StageFailed("it broke", code="T0001")
+        )
 
     with pytest.raises(Withheld):
         stream.wait_for("one", on_wait=begin)

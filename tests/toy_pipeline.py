@@ -184,6 +184,7 @@ PIPELINE = PipelineDefinition(
     default_profile="small",
     short_names={"data": "numbers", "eval": "total"},
     flags={"dataset-size": "numbers.count", "device": "runtime.device"},
+    explanations=Path(__file__).parent / "toy_explanations",
 )
 
 
@@ -195,7 +196,7 @@ def _meet_the_test() -> None:
 
 def _fail_as_told() -> None:
     failures: dict[str, Exception] = {
-        "stage": StageFailed("the total cannot be added up", hint="try smaller numbers"),
+        "stage": StageFailed("the total cannot be added up", code="T0001", hint="try smaller numbers"),
         "memory": MemoryError(),
         "disk": OSError(28, "No space left on device", "total.json"),
         "denied": PermissionError(13, "Permission denied", "total.json"),

@@ -72,6 +72,7 @@ def validate(settings: SettingsOptions, *, is_deep: bool) -> Answer:
     num_problems = sum(len(each.problems) for each in found)
     error = IntegrityError(
         f"{counted(num_problems, 'problem')} found in {session.workspace.root}",
+        code="E0401",
         hint="`pipeline run` makes what its settings need of this again; `pipeline reset` removes the rest",
     )
     return Answer(document, lambda width: validations_text(found, width=width), error if num_problems else None)

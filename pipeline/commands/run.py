@@ -74,5 +74,6 @@ def _missed(targets: Sequence[Target]) -> TargetsMissed | None:
         return None
     return TargetsMissed(
         f"{counted(len(missed), 'target')} missed: {', '.join(missed)}",
+        code="E0301",
         hint="train longer or on more data; what is done stays done",
     )

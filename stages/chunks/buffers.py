@@ -80,6 +80,7 @@ def require_same_layout(known: Layout, layout: Layout) -> None:
     if known != layout:
         raise IntegrityError(
             f"a chunk has other arrays than the chunks before: {_words(layout)} instead of {_words(known)}",
+            code="E0453",
             hint="all chunks of a data set must hold the same arrays; write it again",
         )
 

@@ -85,7 +85,7 @@ def map_file(path: Path) -> mmap.mmap:
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:  # an empty file cannot be mapped
-            raise IntegrityError(f"{path} is empty") from error
+            raise IntegrityError(f"{path} is empty", code="E0451") from error
 
 
 def load_pages(mapped: mmap.mmap, *, name: str) -> None:
@@ -113,11 +113,13 @@ def prove_chunk(path: Path, *, first_sample_id: int, count: int, origin: str) ->
     data = read_regular(path, max_bytes=_MAX_BYTES)
     arrays, seal = decode_chunk(data, name=str(path))
     if not _is_tidy(data, arrays):
-        raise IntegrityError(f"{path} was altered after it was written: its header is not as it was")
+        raise IntegrityError(f"{path} was altered after it was written: its header is not as it was", code="E0450")
     if damaged_rows(arrays, first_sample_id=first_sample_id, count=count, name=str(path)).size:
-        raise IntegrityError(f"{path} was altered after it was written: some of its samples do not match their digest")
+        raise IntegrityError(
+            f"{path} was altered after it was written: some of its samples do not match their digest", code="E0450"
+        )
     if seal != _seal(arrays[DIGEST], origin):
-        raise IntegrityError(f"{path} is not the chunk that belongs here: its seal does not match")
+        raise IntegrityError(f"{path} is not the chunk that belongs here: its seal does not match", code="E0450")
     return arrays, data
 
 
@@ -126,7 +128,7 @@ def damaged_rows(arrays: Mapping[str, Array], *, first_sample_id: int, count: in
     lengths = {len(array) if array.ndim else 0 for array in arrays.values()}
     own = [arrays.get(key, np.zeros(0)) for key in (SAMPLE_ID, DIGEST)]
     if lengths != {count} or [(array.dtype.str, array.ndim) for array in own] != [("<i8", 1), ("<u8", 1)]:
-        raise IntegrityError(f"{name} does not hold {count} samples with their ids and digests")
+        raise IntegrityError(f"{name} does not hold {count} samples with their ids and digests", code="E0451")
     is_damaged = sample_digests(arrays) != arrays[DIGEST]
     is_damaged |= arrays[SAMPLE_ID] != np.arange(first_sample_id, first_sample_id + count)
     return np.flatnonzero(is_damaged)
@@ -157,7 +159,7 @@ def decode_chunk(data: Buffer, *, name: str) -> tuple[dict[str, Array], str]:
         metadata = header.pop("__metadata__", {})
         return {key: _array(data, 8 + length, **entry) for key, entry in header.items()}, str(metadata.get(_SEAL))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"{name} is not readable as a chunk: {error}") from error
+        raise IntegrityError(f"{name} is not readable as a chunk: {error}", code="E0451") from error
 
 
 def _is_tidy(data: bytes, arrays: Mapping[str, Array]) -> bool:

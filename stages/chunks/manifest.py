@@ -122,5 +122,6 @@ def load_manifest(path: Path) -> Manifest:
         where = ".".join(str(part) for part in problem["loc"])
         raise IntegrityError(
             f"{path} is not a manifest of this program: {where or 'chunks'}: {problem['msg']}",
+            code="E0454",
             hint="generate the data set again, or write the manifest with stages.chunks.manifest.save_manifest",
         ) from error

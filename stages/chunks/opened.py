@@ -98,6 +98,7 @@ class OpenChunks:
             if damage is not None and not self._skipped.issuperset(damage.sample_ids):
                 raise IntegrityError(
                     f"{path} was altered while it was read: {damage.problem}",
+                    code="E0452",
                     hint="what was computed since the last checkpoint is not kept; run the same command again: damaged "
                     "chunks are made anew before it goes on",
                 )

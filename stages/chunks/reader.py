@@ -105,6 +105,7 @@ class ChunkReader:
         if not 0 <= offset <= limit:
             raise IntegrityError(
                 f"{self._chunks} has no position {offset} in chunk {chunk_id}",
+                code="E0455",
                 hint="the position belongs to another data set; start this training from zero",
             )
         self._order = EpochOrder(counts=self._counts, seed=self._seed, epoch=epoch, is_shuffled=self._is_shuffled)

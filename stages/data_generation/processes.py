@@ -184,7 +184,9 @@ class _Pool(Generic[Item, Result]):
             return
         job.num_lost += 1
         if job.num_lost == _MAX_LOST:
-            raise StageFailed(f"{told}, and {_MAX_LOST - 1} before it were lost, too", hint=_HINT) from lost
+            raise StageFailed(
+                f"{told}, and {_MAX_LOST - 1} before it were lost, too", code="E0150", hint=_HINT
+            ) from lost
         self._warn(f"{told}; another one makes it again")
         self._workers.append(_start(self._task))
         self._hand_out(self._workers[-1], job)

@@ -117,7 +117,7 @@ def _load_programs(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not readable as JSON: {error}", hint=hint) from error
+        raise UsageError(f"{path} is not readable as JSON: {error}", code="E0264", hint=hint) from error
     if not isinstance(programs, dict):
-        raise UsageError(f"{path} is not a mapping from problems to programs", hint=hint)
+        raise UsageError(f"{path} is not a mapping from problems to programs", code="E0269", hint=hint)
     return programs

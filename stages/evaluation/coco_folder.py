@@ -36,7 +36,9 @@ class CocoFolder:
         self.files = (source, *(image.path for image in self.images if image.path.is_file()))
         self._sizes = {image.id: (image.width, image.height) for image in document.images}
         if len(self._sizes) < len(self.images):
-            raise UsageError(f"{source} gives two images the same id", hint="give each image an id of its own")
+            raise UsageError(
+                f"{source} gives two images the same id", code="E0267", hint="give each image an id of its own"
+            )
         self._truth = select(document.truth, np.argsort(document.truth.image_ids, kind="stable"))
 
     def truth(self, image: RealImage, picture: Image.Image) -> Truth:
@@ -51,9 +53,13 @@ def _load(path: Path) -> CocoSet:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UsageError(f"{path} is missing", hint="a COCO folder holds annotations.json and images/") from error
+        raise UsageError(
+            f"{path} is missing", code="E0263", hint="a COCO folder holds annotations.json and images/"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not readable as JSON: {error}", hint="export the annotations again") from error
+        raise UsageError(
+            f"{path} is not readable as JSON: {error}", code="E0264", hint="export the annotations again"
+        ) from error
     return coco_set(document, source=str(path))
 
 
@@ -62,6 +68,7 @@ def _inside(file_name: str, *, source: Path) -> str:
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in file_name:
         raise UsageError(
             f"{source} lists {file_name!r}, which is no file inside images/",
+            code="E0268",
             hint="give each image a file_name relative to the images/ beside annotations.json",
         )
     return file_name

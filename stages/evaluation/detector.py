@@ -45,6 +45,7 @@ class Detector:
         if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
             raise StageFailed(
                 f"the detector with the weights {self._weights} predicts NaN or infinite values",
+                code="E0151",
                 hint="its training went wrong: look at its losses, lower the learning rate and train again",
             )
         return detections
@@ -69,6 +70,7 @@ def _with_weights(model: nn.Module, weights: Path) -> nn.Module:
             raise
         raise IntegrityError(
             f"{weights} does not hold the weights of this model: {error}",
+            code="E0460",
             hint="train again with --force-train; the task's code may have changed since",
         ) from error
     return model

@@ -37,15 +37,16 @@ def open_folder(real: RealData) -> RealFolder:
     if not root.is_dir():
         raise UsageError(
             f"{setting} is not there: {root.absolute()} is no folder",
+            code="E0260",
             hint="correct its path in evaluation.real_data (relative to the current folder), or leave it out",
         )
     layout = _layout_of(root) if real.layout == "auto" else real.layout
     hint = "a COCO folder holds annotations.json and images/; Bongard-LOGO: {ff,bd,hd}/images/<problem>/{0,1}/<n>.png"
     if not layout:
-        raise UsageError(f"{setting} in {root} has neither of the known layouts", hint=hint)
+        raise UsageError(f"{setting} in {root} has neither of the known layouts", code="E0261", hint=hint)
     folder: RealFolder = CocoFolder(root) if layout == "coco" else BongardLogo(root)
     if not folder.images:
-        raise UsageError(f"{setting} in {root} has no images", hint=hint)
+        raise UsageError(f"{setting} in {root} has no images", code="E0262", hint=hint)
     return folder
 
 

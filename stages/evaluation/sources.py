@@ -86,7 +86,9 @@ class HeldOutScenes:
 
 def _give_up(damage: Damage) -> NoReturn:
     raise IntegrityError(
-        f"{damage.file} is {damage.problem}", hint="run the same command again: the chunk will be generated anew"
+        f"{damage.file} is {damage.problem}",
+        code="E0456",
+        hint="run the same command again: the chunk will be generated anew",
     )
 
 

@@ -126,11 +126,11 @@ class Checkpoint:
             data = read_regular(path, max_bytes=size) if size == expected.size else b""
         except OSError as error:
             require_lost(error)
-            raise IntegrityError(f"{path} cannot be read: {error.strerror}") from error
+            raise IntegrityError(f"{path} cannot be read: {error.strerror}", code="E0462") from error
         if size != expected.size:
-            raise IntegrityError(f"{path} has {size} bytes, not the {expected.size} that were written")
+            raise IntegrityError(f"{path} has {size} bytes, not the {expected.size} that were written", code="E0462")
         if digest_bytes(data) != expected.xxh3:
-            raise IntegrityError(f"{path} was altered after it was written: its digest does not match")
+            raise IntegrityError(f"{path} was altered after it was written: its digest does not match", code="E0462")
         return data
 
 
@@ -321,7 +321,7 @@ def _require(check: Check, checkpoint: Checkpoint, contents: Mapping[str, bytes]
     try:
         check(contents)
     except IntegrityError as problem:
-        raise IntegrityError(f"{checkpoint.path}: {problem.message}", hint=problem.hint) from problem
+        raise IntegrityError(f"{checkpoint.path}: {problem.message}", code=problem.code, hint=problem.hint) from problem
 
 
 def _open(path: Path) -> Checkpoint:
@@ -329,12 +329,12 @@ def _open(path: Path) -> Checkpoint:
         document = load_sealed(path / METADATA_NAME)
     except OSError as error:
         require_lost(error)
-        raise IntegrityError(f"{path / METADATA_NAME} cannot be read: {error.strerror}") from error
+        raise IntegrityError(f"{path / METADATA_NAME} cannot be read: {error.strerror}", code="E0462") from error
     document = SCHEMA.migrate(document, name=str(path))
     try:
         return Checkpoint(path, CheckpointMetadata.model_validate(document))
     except ValidationError as error:
-        raise IntegrityError(f"{path} is no training checkpoint: {error.errors()[0]['msg']}") from error
+        raise IntegrityError(f"{path} is no training checkpoint: {error.errors()[0]['msg']}", code="E0463") from error
 
 
 def superseded(checkpoints: list[Checkpoint], *, keep: int, resumed_from: Path | None) -> list[Checkpoint]:

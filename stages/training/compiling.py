@@ -49,6 +49,7 @@ def compiler_failure(error: BaseException) -> StageFailed | None:
     cause = getattr(error, "inner_exception", error)  # the outer one begins with the backend's name alone
     return StageFailed(
         f"the model cannot be compiled: {type(cause).__name__}: {said(cause)}",
+        code="E0152",
         hint="--set training.compile=off trains without the compiler",
     )
 

@@ -41,6 +41,7 @@ def open_data(context: StageContext, *, stage: str) -> TrainingData:
     if len(paths) != 1:
         raise UsageError(
             f"{stage} left {len(paths)} manifests; training needs exactly one",
+            code="E0254",
             hint="let the stage return one output of the kind 'manifest'",
         )
     return load_data(paths[0])

@@ -61,7 +61,7 @@ def require_ground(contents: Mapping[str, bytes], data: TrainingData) -> None:
         return  # no such state: that is told when it is loaded
     for chunks, num_chunks, digest in seen:
         if num_chunks > len(chunks.counts) or _digest(chunks, num_chunks) != digest:
-            raise IntegrityError(f"it was trained on other chunks than those of {chunks}")
+            raise IntegrityError(f"it was trained on other chunks than those of {chunks}", code="E0464")
 
 
 def _digest(chunks: Chunks, num_chunks: int) -> str:

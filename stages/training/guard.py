@@ -167,6 +167,7 @@ class Rollbacks:
         if self._count > self._limit:
             raise StageFailed(
                 f"{bad}, and again after {self._limit} returns to the last good checkpoint",
+                code="E0153",
                 hint="look at these samples, lower training.optimizer.lr, or set training.precision=fp32; "
                 "the last good checkpoint is kept",
             )

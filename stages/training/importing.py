@@ -81,15 +81,21 @@ def read_checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         what = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
-        raise IntegrityError(f"{path} wants to run code: {what.partition('. ')[0].strip()}", hint=hint) from error
+        raise IntegrityError(
+            f"{path} wants to run code: {what.partition('. ')[0].strip()}", code="E0480", hint=hint
+        ) from error
     except _UNREADABLE as error:
-        raise IntegrityError(f"{path} is not readable as a checkpoint of torch: {error}", hint=hint) from error
+        raise IntegrityError(
+            f"{path} is not readable as a checkpoint of torch: {error}", code="E0481", hint=hint
+        ) from error
 
 
 def _require_whole_zip(path: Path) -> None:
     """Refuse what is no zip as torch writes it: nothing is compressed, so it cannot grow, and checksums are right."""
     if not path.is_file():
-        raise UsageError(f"{path} is not there, or is no file", hint="give a file that torch.save has written")
+        raise UsageError(
+            f"{path} is not there, or is no file", code="E0280", hint="give a file that torch.save has written"
+        )
     again = "load it with the program that wrote it and save it again: torch.save writes zip files since torch 1.6"
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
@@ -101,7 +107,9 @@ def _require_whole_zip(path: Path) -> None:
             if (name := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"{name} was altered after it was written")
     except (zipfile.BadZipFile, *_UNREADABLE) as error:
-        raise IntegrityError(f"{path} is no zip file as torch.save writes it: {error}", hint=again) from error
+        raise IntegrityError(
+            f"{path} is no zip file as torch.save writes it: {error}", code="E0481", hint=again
+        ) from error
 
 
 def _require_plain(entries: Sequence[zipfile.ZipInfo], *, size: int) -> None:
@@ -114,14 +122,18 @@ def _require_plain(entries: Sequence[zipfile.ZipInfo], *, size: int) -> None:
 
 def _understand(document: Any, *, path: Path) -> Imported:
     if not isinstance(document, Mapping) or not all(isinstance(key, str) for key in document):
-        raise IntegrityError(f"{path} holds no state by names", hint="save a dict of state_dicts, or a state_dict")
+        raise IntegrityError(
+            f"{path} holds no state by names", code="E0482", hint="save a dict of state_dicts, or a state_dict"
+        )
     model_key = _first(document, _MODEL_KEYS, Mapping)
     if model_key is None:
         tensors = {key: value for key, value in document.items() if isinstance(value, torch.Tensor)}
         if not tensors or len(tensors) < len(document):
             names = ", ".join(sorted(document)[:10])
             raise IntegrityError(
-                f"{path} holds no model: it has {names or 'nothing'}", hint=f"name it {' or '.join(_MODEL_KEYS)}"
+                f"{path} holds no model: it has {names or 'nothing'}",
+                code="E0482",
+                hint=f"name it {' or '.join(_MODEL_KEYS)}",
             )
         return Imported(_without_prefix(document), None, 0, "", ())
     optimizer_key = _first(document, _OPTIMIZER_KEYS, Mapping)
@@ -151,7 +163,9 @@ def _first(document: Mapping[str, Any], keys: tuple[str, ...], kind: Any) -> str
 def _as_step(value: Any, *, path: Path) -> int:
     step = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
     if isinstance(step, bool) or not isinstance(step, int | float) or step < 0 or step != int(step):
-        raise IntegrityError(f"{path} tells no number of steps: {value!r}", hint="save the step as a whole number")
+        raise IntegrityError(
+            f"{path} tells no number of steps: {value!r}", code="E0483", hint="save the step as a whole number"
+        )
     return int(step)
 
 
@@ -164,6 +178,7 @@ def _take_over(session: Session, found: Imported, *, path: Path) -> None:
     if found.step > session.total_steps:
         raise UsageError(
             f"{path} is at step {found.step}, and this training ends at step {session.total_steps}",
+            code="E0281",
             hint="raise --epochs, or import it into the settings that it was trained with",
         )
     own = session.learner.model.state_dict()
@@ -197,6 +212,7 @@ def _require_like(own: Any, given: Any, *, name: str, path: Path) -> None:
     if problem:
         raise IntegrityError(
             f"{path} does not fit this training: {name} {problem}",
+            code="E0484",
             hint="give the settings of the model that it was trained with",
         )
 
@@ -214,6 +230,7 @@ def _moments(session: Session, state: Mapping[str, Any], *, path: Path) -> dict[
         return {str(key): _moments_of(session, key, values, path=path) for key, values in moments.items()}
     raise IntegrityError(
         f"{path} does not fit this training: its optimizer {problem}",
+        code="E0485",
         hint="save it again without the optimizer, which then starts anew",
     )
 
@@ -224,6 +241,7 @@ def _moments_of(session: Session, number: int, values: Any, *, path: Path) -> di
     if not given.keys() <= _MOMENTS[kind] or (given and kind == "adamw" and given.keys() < _MOMENTS[kind]):
         raise IntegrityError(
             f"{path} does not fit this training: its optimizer is not {kind}",
+            code="E0485",
             hint="set training.optimizer.name, or save it again without the optimizer, which then starts anew",
         )
     if "step" in given:  # a plain number before torch 1.12

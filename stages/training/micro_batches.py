@@ -116,6 +116,7 @@ class MicroBatches:
         if size == 1:
             raise ResourceExhausted(
                 f"out of memory at step {step} with one sample at a time: {problem}",
+                code="E0650",
                 hint="the last checkpoint stands; free memory, or use a smaller model or smaller images",
             )
         self._size = (size + 1) // 2

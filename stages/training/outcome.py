@@ -57,6 +57,7 @@ def _weights_of(session: Session, entry: Entry) -> dict[str, torch.Tensor]:
     if not found:
         raise IntegrityError(
             f"the checkpoint of the best validation (step {step}) is no longer in {session.store.folder}",
+            code="E0468",
             hint="train again with `pipeline run --force-train`, or set training.final_weights=last",
         )
     contents = found[-1].read()

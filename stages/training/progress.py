@@ -156,9 +156,13 @@ class TrainingProgressTracker:
         try:
             document = _Document.model_validate(SCHEMA.migrate(dict(state), name="the training progress"))
         except ValidationError as error:
-            raise IntegrityError(f"this is no training progress: {error.errors()[0]['msg']}", hint=hint) from error
+            raise IntegrityError(
+                f"this is no training progress: {error.errors()[0]['msg']}", code="E0465", hint=hint
+            ) from error
         if document.seed != self._seed:
-            raise IntegrityError(f"this progress belongs to seed {document.seed}, not to {self._seed}", hint=hint)
+            raise IntegrityError(
+                f"this progress belongs to seed {document.seed}, not to {self._seed}", code="E0465", hint=hint
+            )
         self._document = document
 
     def save(self) -> None:

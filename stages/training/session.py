@@ -114,7 +114,9 @@ def _build(
     chunks = {"train": data.train, "validation": data.validation}
     counts = data.train.counts
     if not counts:
-        raise UsageError(f"{data.train} has no chunks of the split 'train'", hint="nothing can be trained on it")
+        raise UsageError(
+            f"{data.train} has no chunks of the split 'train'", code="E0253", hint="nothing can be trained on it"
+        )
     total_steps = config.epochs * -(-sum(counts) // config.batch_size)
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
@@ -220,6 +222,7 @@ def _require_same(checkpoint: Checkpoint, environment: Mapping[str, Any]) -> Non
     if changes := environment_changes(checkpoint.metadata.environment, environment):
         raise IntegrityError(
             f"{checkpoint.path} was made in another environment: {'; '.join(changes)}",
+            code="E0469",
             hint="go on in the environment in which it was made (OMP_NUM_THREADS sets the number of threads); or "
             "without --strict-env, where the result may differ in its last bits; or from zero with --force-train",
         )

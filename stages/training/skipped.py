@@ -63,6 +63,7 @@ class SkippedSamples:
         if total > self._limit:
             raise IntegrityError(
                 f"{total} of {self._num_samples} samples are lost, and {self._limit} may be: {chunk}",
+                code="E0457",
                 hint="run the same command again: damaged chunks are made anew before training continues; "
                 "or raise training.max_skipped_fraction",
             )

@@ -99,6 +99,7 @@ class TrainState:
                 raise
             raise IntegrityError(
                 f"the checkpoint does not fit this program's model and settings: {error}",
+                code="E0467",
                 hint="the code has changed since it was written; start from zero with `pipeline progress reset`",
             ) from error
 
@@ -118,7 +119,7 @@ def require_finite(contents: Mapping[str, bytes]) -> None:
     for file_name, data in contents.items():
         name = _first_not_finite(load_tensors(data, name=file_name)) if file_name.endswith(_TENSORS_SUFFIX) else ""
         if name:
-            raise IntegrityError(f"{name} in {file_name} holds numbers that are not finite")
+            raise IntegrityError(f"{name} in {file_name} holds numbers that are not finite", code="E0466")
 
 
 def _first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -60,6 +60,7 @@ class Validator:
             nearest = difflib.get_close_matches(self._metric, figures, n=1) or sorted(figures)
             raise UsageError(
                 f"the task has no figure {self._metric!r}; it has {', '.join(sorted(figures))}",
+                code="E0252",
                 hint=f"set training.validation.metric={nearest[0]}",
             )
         return figures
