@@ -59,6 +59,7 @@ def run(
     settings: SettingsOptions,
     options: RunOptions,
     output: OutputOptions,
+    line: typer.Context,
     *,
     require_targets: RequireTargets = False,
     quiet: Quiet = False,
@@ -67,7 +68,8 @@ def run(
     from pipeline.commands import run
 
     talk = None if quiet or output.json else sys.stderr
-    return partial(run.run, settings, options, talk=talk, requires_targets=require_targets)
+    command = ("pipeline", *(line.obj or ()))
+    return partial(run.run, settings, options, talk=talk, requires_targets=require_targets, command=command)
 
 
 @app.command()

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     document: Mapping[str, Any] = {}
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     try:
-        work: Work | int = app_of(words)(words or ["--help"], prog_name="pipeline", standalone_mode=False)
+        work: Work | int = app_of(words)(words or ["--help"], prog_name="pipeline", standalone_mode=False, obj=words)
         if isinstance(work, int):  # Typer itself has answered, as it does to --help
             return work
         answer = work()

@@ -11,15 +11,17 @@ from pipeline.secrets import hide
 
 
 class Kind(StrEnum):
-    """What an event tells."""
+    """What an event tells; `docs/events.md` describes the data of each."""
 
-    RUN_STARTED = "run_started"  # data: run, profile, stages
+    RUN_STARTED = "run_started"  # data: run, profile, stages, targets, pid, host, command
     DECISION = "decision"  # data: action, reason, detail
     STAGE_STARTED = "stage_started"  # data: action
     PROGRESS = "progress"  # data: done, total, unit, figures (a mapping of names to numbers or words)
     INFO = "info"  # data: text
     WARNING = "warning"  # data: text
     METRICS = "metrics"  # data: step and one number for each metric
+    CHUNK = "chunk"  # of training: data: epoch, chunk, done, total, samples, skipped, loss
+    CHECKPOINT = "checkpoint"  # of training: data: step, num_bytes, seconds
     STAGE_FINISHED = "stage_finished"  # data: duration_seconds, metrics
     STAGE_FAILED = "stage_failed"  # data: error, and code where it has one
     INTERRUPTED = "interrupted"  # data: signal, where

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import files
+from pipeline.announcement import announcement
 from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.contexts import Contexts
@@ -55,6 +56,7 @@ class Orchestrator:
         reporter: Reporter,
         stop: StopFlag,
         reruns_on_code_change: bool = False,
+        command: Sequence[str] = (),
     ) -> None:
         self.stages = ordered(stages)
         self.workspace = workspace
@@ -63,6 +65,7 @@ class Orchestrator:
         self._reporter = reporter
         self._stop = stop
         self._reruns_on_code_change = reruns_on_code_change
+        self._command = command
         self._contexts = Contexts(
             self.stages,
             workspace=workspace,
@@ -105,9 +108,7 @@ class Orchestrator:
             lock = stack.enter_context(self._locked())
             executor = self._executor(lock)
             selected = self._selected(until)
-            self._emit(
-                Kind.RUN_STARTED, run=self.run_name, profile=self._profile, stages=[stage.name for stage in selected]
-            )
+            self._reporter.emit(announcement(selected, run=self.run_name, profile=self._profile, command=self._command))
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
             stack.push(

@@ -16,41 +16,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.events import Event, Kind
 from pipeline.files import leads_through_link
+from pipeline.pace import Pace
 from pipeline.secrets import hide_text
-from pipeline.tables import column_widths, duration, table
+from pipeline.tables import column_widths, counted, duration, size, table
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # of a line of events.jsonl; docs/events.md
 _PROGRESS_SECONDS = 1.0  # in events.jsonl: enough for any curve, and a fast stage cannot bloat the file
 
 Clock = Callable[[], float]
-
-
-class Pace:
-    """How fast counted work goes, measured from where this run took it up, and how long the rest will take."""
-
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._unit: str | None = None
-        self._first = self._done = self._total = 0
-        self._started = 0.0
-
-    def update(self, *, done: int, total: int, unit: str) -> None:
-        """Take in that `done` of `total` is done; another unit, or less than before, starts a new measurement."""
-        if unit != self._unit or done < self._done:
-            self._unit, self._first, self._started = unit, done, self._clock()
-        self._done, self._total = done, total
-
-    @property
-    def rate(self) -> float:
-        """Units per second; 0 as long as it is not known."""
-        elapsed = self._clock() - self._started
-        return (self._done - self._first) / elapsed if elapsed > 0 else 0.0
-
-    @property
-    def remaining_seconds(self) -> float | None:
-        """Seconds until all is done; None as long as it is not known."""
-        rate = self.rate
-        return (self._total - self._done) / rate if rate else None
 
 
 class Throttle:
@@ -94,7 +67,7 @@ class Wording:
         if event.kind is Kind.RUN_STARTED:
             self._widths = column_widths([(name, "RESUME", "ARTIFACT_DAMAGED", "") for name in data["stages"]])
         elif event.kind is Kind.STAGE_STARTED:
-            self._paces[event.stage] = Pace(self._clock)
+            self._paces.pop(event.stage, None)
         elif event.kind is Kind.DECISION:
             row = (event.stage, str(data["action"]).upper(), str(data["reason"]), str(data["detail"]))
             return table([row], width=width, least=self._widths)
@@ -107,8 +80,9 @@ class Wording:
         """Take in how far the stage is and return it in words."""
         data = event.data
         done, total, unit = data["done"], data["total"], data["unit"]
-        pace = self._paces.setdefault(event.stage, Pace(self._clock))
-        pace.update(done=done, total=total, unit=unit)
+        now = self._clock()
+        known = self._paces.get(event.stage) or Pace.begin(done=done, total=total, unit=unit, at=now)
+        pace = self._paces[event.stage] = known.after(done=done, total=total, unit=unit, at=now)
         told = dict(data.get("figures", {}))
         # A stage may know better than its pace so far, e.g. of the validation still to come.
         rate, remaining = pace.rate, told.pop("eta_seconds", pace.remaining_seconds)
@@ -126,11 +100,21 @@ def figures(values: Mapping[str, Any]) -> str:
     return "  ".join(_figure(name, value) for name, value in values.items())
 
 
+def _chunk(data: Mapping[str, Any]) -> str:
+    loss = f", loss {data['loss']:.4g}" if data["loss"] is not None else ""
+    skipped = f", {counted(data['skipped'], 'sample')} left out" if data["skipped"] else ""
+    return f"epoch {data['epoch']}, chunk {data['chunk']} done ({data['done']} of {data['total']}){loss}{skipped}"
+
+
 _SENTENCES: dict[Kind, Callable[[Mapping[str, Any]], str]] = {
     Kind.RUN_STARTED: lambda data: f"run {data['run']}",
     Kind.INFO: lambda data: str(data["text"]),
     Kind.WARNING: lambda data: f"warning: {data['text']}",
     Kind.METRICS: figures,
+    Kind.CHUNK: _chunk,
+    Kind.CHECKPOINT: lambda data: (
+        f"checkpoint of step {data['step']}: {size(data['num_bytes'])} in {duration(data['seconds'])}"
+    ),
     Kind.STAGE_FINISHED: lambda data: f"done in {duration(data['duration_seconds'])}",
     Kind.STAGE_FAILED: lambda data: f"failed: {data['error']}",
     Kind.INTERRUPTED: lambda data: str(data["where"]),
@@ -194,18 +178,27 @@ class AppendedFile:
 
 
 class EventLog:
-    """Writes each event as one line of JSON: {"v", "time", "kind", "stage", "data"}."""
+    """Writes each event as one line of JSON: {"v", "time", "run", "kind", "stage", "data"}; see docs/events.md."""
 
     def __init__(self, path: Path, *, tell: Callable[[str], None], clock: Clock = time.monotonic) -> None:
         self._file = AppendedFile(path, tell=tell)
         self._throttle = Throttle(_PROGRESS_SECONDS, clock)
+        self._run = ""
 
     def emit(self, event: Event) -> None:
         """Append `event`; of the progress of a stage only one line a second."""
         if event.kind is Kind.PROGRESS and not self._throttle.is_due(event.stage):
             return
-        time_of_day = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        line = {"v": SCHEMA_VERSION, "time": time_of_day, "kind": event.kind, "stage": event.stage, "data": event.data}
+        if event.kind is Kind.RUN_STARTED:
+            self._run = str(event.data["run"])
+        line = {
+            "v": SCHEMA_VERSION,
+            "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            "run": self._run,
+            "kind": event.kind,
+            "stage": event.stage,
+            "data": event.data,
+        }
         self._file.append(as_json(line))
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,14 @@ class Session:
     workspace: Workspace
 
     def orchestrator(
-        self, *, reporter: Reporter | None = None, stop: StopFlag | None = None, reruns_on_code_change: bool = False
+        self,
+        *,
+        reporter: Reporter | None = None,
+        stop: StopFlag | None = None,
+        reruns_on_code_change: bool = False,
+        command: Sequence[str] = (),
     ) -> Orchestrator:
-        """Build the stages and return what runs them."""
+        """Build the stages and return what runs them; `command` is told with the start of a run."""
         return Orchestrator(
             self.definition.build(self.settings.configs),
             workspace=self.workspace,
@@ -53,6 +58,7 @@ class Session:
             reporter=reporter or Reporters(),
             stop=stop or StopFlag(),
             reruns_on_code_change=reruns_on_code_change,
+            command=command,
         )
 
     def stage(self, word: str) -> str:

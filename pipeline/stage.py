@@ -90,6 +90,35 @@ class StageContext:
         """Tell measured values at a training step, for curves."""
         self._emit(Kind.METRICS, step=step, **values)
 
+    def chunk(
+        self, *, epoch: int, chunk: int, done: int, total: int, samples: int, skipped: int, loss: float | None
+    ) -> None:
+        """Tell that a chunk of an epoch was trained to its end.
+
+        Args:
+            epoch: counts from 0.
+            chunk: its number.
+            done: how many chunks of this epoch are behind, this one included, of `total`.
+            total: how many chunks an epoch has.
+            samples: how many of its samples were trained.
+            skipped: how many were left out.
+            loss: the mean over the steps that began in it; None where there was none.
+        """
+        self._emit(
+            Kind.CHUNK,
+            epoch=epoch,
+            chunk=chunk,
+            done=done,
+            total=total,
+            samples=samples,
+            skipped=skipped,
+            loss=loss,
+        )
+
+    def checkpoint(self, *, step: int, num_bytes: int, seconds: float) -> None:
+        """Tell that a training checkpoint is durable, `seconds` after the state of that step was copied for it."""
+        self._emit(Kind.CHECKPOINT, step=step, num_bytes=num_bytes, seconds=seconds)
+
     def info(self, text: str) -> None:
         """Tell something worth a line."""
         self._emit(Kind.INFO, text=text)
@@ -217,6 +246,14 @@ class ImportsCheckpoints(Protocol):
         Only called where there is no such work yet. Nothing in the file may be run; raises UsageError or
         IntegrityError, with nothing changed, where it cannot be used.
         """
+
+
+@runtime_checkable
+class AimsAtTargets(Protocol):
+    """A stage that judges the run by figures to reach."""
+
+    def aims(self) -> Sequence[Target]:
+        """Return what the run will be judged by, with None for each value: nothing is measured yet."""
 
 
 @runtime_checkable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -292,3 +294,12 @@ def test_the_environment_names_workspace_and_file(call: Call, tmp_path: Path, mo
     call("run --quiet --until data --workspace elsewhere")
     for workspace in ("there", "elsewhere"):
         assert len(list(tmp_path.glob(f"{workspace}/datasets/*/*"))) == 2
+
+
+def test_the_log_tells_what_was_asked_for(call: Call, tmp_path: Path) -> None:
+    """The words of the command line, which process carries them out, and what it aims at."""
+    call("run --until numbers --quiet")
+    first = json.loads((tmp_path / "logs" / "events.jsonl").read_text().splitlines()[0])
+    assert first["kind"] == "run_started"
+    assert first["data"]["command"] == ["pipeline", "run", "--until", "numbers", "--quiet"]
+    assert first["data"]["pid"] == os.getpid()

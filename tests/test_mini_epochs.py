@@ -55,3 +55,18 @@ def test_groups_larger_than_the_data_are_an_epoch() -> None:
     """More chunks a group than there are never delays the end of the epoch."""
     groups = MiniEpochs(_COUNTS, seed=1, num_chunks=99)
     assert groups.completed(ResumePosition(0, 4, 2)) == 1
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_chunks_are_counted_in_the_order_of_the_epoch(epoch: int) -> None:
+    """Before and after a position; the one in training belongs to those that come."""
+    groups, order = MiniEpochs(_COUNTS, seed=1, num_chunks=2), _chunks(epoch)
+    assert groups.num_chunks == 5
+    assert (groups.chunks_before(ResumePosition(epoch, -1, 0)), groups.chunks_after(ResumePosition(epoch, -1, 0))) == (
+        0,
+        order,
+    )
+    for place, chunk in enumerate(order):
+        inside, end = ResumePosition(epoch, chunk, 1), ResumePosition(epoch, chunk, _COUNTS[chunk])
+        assert (groups.chunks_before(inside), groups.chunks_after(inside)) == (place, order[place:])
+        assert (groups.chunks_before(end), groups.chunks_after(end)) == (place + 1, order[place + 1 :])

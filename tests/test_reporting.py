@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.events import Event, Kind
-from pipeline.reporting import AppendedFile, EventLog, LogFile, Pace, Throttle, Wording, as_json, figures
+from pipeline.reporting import AppendedFile, EventLog, LogFile, Throttle, Wording, as_json, figures
 
 
 class FakeClock:
@@ -56,38 +56,6 @@ def event_log(tmp_path: Path, clock: FakeClock, told: list[str]) -> Iterator[Eve
     log.close()
 
 
-def test_the_pace_counts_from_where_this_run_took_up(clock: FakeClock) -> None:
-    """What an earlier run had done is no speed of this one."""
-    pace = Pace(clock)
-    pace.update(done=600, total=1000, unit="steps")
-    assert (pace.rate, pace.remaining_seconds) == (0.0, None)
-    clock.now += 10
-    pace.update(done=620, total=1000, unit="steps")
-    assert (pace.rate, pace.remaining_seconds) == (2.0, 190.0)
-
-
-def test_another_unit_starts_another_pace(clock: FakeClock) -> None:
-    """A stage may count samples after it counted steps."""
-    pace = Pace(clock)
-    pace.update(done=0, total=10, unit="steps")
-    clock.now += 1
-    pace.update(done=10, total=10, unit="steps")
-    pace.update(done=500, total=1000, unit="images")
-    assert pace.rate == 0.0
-
-
-def test_a_step_back_starts_another_pace(clock: FakeClock) -> None:
-    """After a rollback the rest is not told from steps that no longer count."""
-    pace = Pace(clock)
-    pace.update(done=0, total=100, unit="steps")
-    clock.now += 1
-    pace.update(done=50, total=100, unit="steps")
-    pace.update(done=40, total=100, unit="steps")
-    clock.now += 1
-    pace.update(done=44, total=100, unit="steps")
-    assert pace.rate == 4.0
-
-
 def test_a_throttle_lets_one_through_an_interval(clock: FakeClock) -> None:
     """The first is due at once, the next when the interval is over."""
     throttle = Throttle(5, clock)
@@ -108,6 +76,18 @@ def test_a_throttle_lets_one_through_an_interval(clock: FakeClock) -> None:
         (Event(Kind.WARNING, "training", {"text": "low"}), "training: warning: low"),
         (Event(Kind.METRICS, "training", {"step": 5, "loss": 0.0385123}), "training: step 5  loss 0.03851"),
         (Event(Kind.STAGE_FINISHED, "training", {"duration_seconds": 185.0}), "training: done in 3m05s"),
+        (
+            Event(Kind.CHUNK, "training", {"epoch": 1, "chunk": 7, "done": 3, "total": 9, "skipped": 2, "loss": 0.25}),
+            "training: epoch 1, chunk 7 done (3 of 9), loss 0.25, 2 samples left out",
+        ),
+        (
+            Event(Kind.CHUNK, "training", {"epoch": 1, "chunk": 7, "done": 3, "total": 9, "skipped": 0, "loss": None}),
+            "training: epoch 1, chunk 7 done (3 of 9)",
+        ),
+        (
+            Event(Kind.CHECKPOINT, "training", {"step": 50, "num_bytes": 45_300_000, "seconds": 0.36}),
+            "training: checkpoint of step 50: 45.3 MB in 0.4s",
+        ),
         (Event(Kind.STAGE_FAILED, "training", {"error": "NaN"}), "training: failed: NaN"),
         (Event(Kind.INTERRUPTED, "training", {"signal": 15, "where": "stopped"}), "training: stopped"),
         (Event(Kind.RUN_FINISHED, "", {"duration_seconds": 0.5, "targets": []}), "run done in 0.5s"),
@@ -122,6 +102,7 @@ def test_every_kind_of_event_can_be_told() -> None:
     """A new kind of event cannot be forgotten here."""
     data = {"run": "r", "stages": ["a"], "action": "skip", "reason": "UP_TO_DATE", "detail": "", "done": 1, "total": 2}
     data |= {"unit": "u", "text": "t", "duration_seconds": 1.0, "error": "e", "where": "w", "step": 1}
+    data |= {"epoch": 0, "chunk": 1, "skipped": 0, "loss": 0.5, "num_bytes": 1, "seconds": 0.1}
     silent = [kind for kind in Kind if not Wording().text(Event(kind, "stage", data))]
     assert silent == [Kind.STAGE_STARTED]
 
@@ -159,9 +140,9 @@ def test_an_event_is_one_line_of_versioned_json(event_log: EventLog, tmp_path: P
     event_log.emit(Event(Kind.INFO, "training", {"text": "two\nlines \ud800 ✓"}))
     event_log.emit(Event(Kind.METRICS, "training", {"step": 1, "loss": 0.5}))
     first, second = lines_of(tmp_path / "logs" / "events.jsonl")
-    assert first.keys() == {"v", "time", "kind", "stage", "data"}
+    assert first.keys() == {"v", "time", "run", "kind", "stage", "data"}
     assert (first["v"], first["kind"], first["stage"], first["data"]["text"][:9]) == (
-        1,
+        2,
         "info",
         "training",
         "two\nlines",
@@ -169,6 +150,16 @@ def test_an_event_is_one_line_of_versioned_json(event_log: EventLog, tmp_path: P
     assert first["time"][10] == "T"
     assert first["time"][-6] in "+-"
     assert second["data"] == {"step": 1, "loss": 0.5}
+
+
+def test_each_line_names_its_run(event_log: EventLog, tmp_path: Path) -> None:
+    """From the start of the run on: a log has many runs."""
+    for run in ("quick-1", "standard-2"):
+        event_log.emit(Event(Kind.RUN_STARTED, "", {"run": run, "stages": []}))
+        event_log.emit(Event(Kind.INFO, "", {"text": "a"}))
+    assert [line["run"] for line in lines_of(tmp_path / "logs" / "events.jsonl")] == ["quick-1"] * 2 + [
+        "standard-2"
+    ] * 2
 
 
 def test_progress_is_logged_once_a_second(event_log: EventLog, clock: FakeClock, tmp_path: Path) -> None:

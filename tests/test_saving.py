@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from pipeline.interrupts import StopFlag
 from pipeline.stream import Stream, Withheld
 from stages.chunks.reader import Batch
 from stages.training.cadence import Cadence
+from stages.training.checkpoints import METADATA_NAME
 from stages.training.data import load_data
 from stages.training.guard import BadStepError
 from stages.training.loop import train
@@ -51,6 +53,34 @@ def _save(saver: Saver) -> None:
     """Save, and wait until it is durable."""
     saver.save(is_final=False)
     saver.finish()
+
+
+def test_a_checkpoint_that_is_durable_is_told(session: Session) -> None:
+    """With its step, its size, and how long it took."""
+    saver = Saver(session)
+    for step in (1, 2):
+        _step(session, step)
+    saver.save(is_final=False)
+    saver.finish()
+    reporter = session.context.reporter
+    assert isinstance(reporter, RecordingReporter)
+    [told] = reporter.of(Kind.CHECKPOINT)
+    [checkpoint] = session.store.checkpoints()
+    files = [path for path in checkpoint.path.iterdir() if path.name != METADATA_NAME]
+    assert (told["step"], told["num_bytes"]) == (2, sum(path.stat().st_size for path in files))
+    assert told["seconds"] == round(saver.write_seconds, 3)
+
+
+def test_chunks_behind_a_checkpoint_are_told_with_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA they are told later than they end, and a run that goes on from there would not tell of them again."""
+    monkeypatch.setattr(session.chunk_log, "_is_read_at_once", False)
+    saver = Saver(session)
+    _step(session, 7)
+    session.chunk_log.end_chunk(0, loss=torch.tensor(0.5))
+    _save(saver)
+    reporter = session.context.reporter
+    assert isinstance(reporter, RecordingReporter)
+    assert [data["done"] for data in reporter.of(Kind.CHUNK)] == [1]
 
 
 def test_checkpoint_holds_all_that_the_next_step_reads(session: Session) -> None:
@@ -246,8 +276,10 @@ def test_waiting_for_data_is_no_part_of_a_step(
 
 def test_failed_save_ends_the_waiting_for_data(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training that waits for a chunk sees the error of a save in flight at once, not when the chunk is there."""
+    is_begun = Event()
 
     def fail(*_: object) -> None:
+        is_begun.wait(timeout=30)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     stop = session.context.stop
@@ -258,6 +290,7 @@ def test_failed_save_ends_the_waiting_for_data(session: Session, monkeypatch: py
         monkeypatch.setattr(session.store, "save", fail)
         saver.save(is_final=False)
         work = saver._background._work
+        is_begun.set()
         wait([work] if work else [], timeout=30)
         errors.append(stop.error)
     assert [type(error) for error in errors] == [OSError]

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes import RecordingReporter
 from tiny_task import tiny_stage
 
 from pipeline.events import Kind
 from pipeline.reporting import AppendedFile
 from stages.chunks.reader import Batch, Position
+from stages.training.mini_epochs import MiniEpochs
 from stages.training.progress import TrainingProgressTracker
 from stages.training.telemetry import Telemetry
 
@@ -37,7 +39,9 @@ def _start(
     reporter, clock = RecordingReporter(), _Clock()
     _, context = tiny_stage(root, reporter=reporter, **runtime)
     tracker = TrainingProgressTracker(root / "training_progress.json", seed=0)
-    telemetry = Telemetry(context, tracker, total_steps=total_steps, clock=clock)
+    mini_epochs = MiniEpochs((500, 500, 500), seed=0, num_chunks=0)
+    device = torch.device("cpu")
+    telemetry = Telemetry(context, tracker, mini_epochs, device=device, total_steps=total_steps, clock=clock)
     telemetry.start()
     return telemetry, reporter, clock, tracker
 
@@ -58,6 +62,7 @@ def test_progress_has_rate_position_and_time_left(tmp_path: Path) -> None:
     last = reporter.of(Kind.PROGRESS)[-1]
     assert (last["done"], last["total"], last["unit"]) == (11, 100, "steps")
     assert (last["figures"]["epoch"], last["figures"]["chunk"], last["figures"]["sample"]) == (0, 2, 160)
+    assert (last["figures"]["chunks_done"], last["figures"]["num_chunks"]) == (2, 3)
     assert last["figures"]["checkpoint_age_seconds"] == 1.0
     first = shown[0]["figures"]
     assert first["images_per_second"] == 128.0

@@ -102,10 +102,12 @@ def test_no_operation_of_a_step_depends_on_numbers(
 ) -> None:
     """A whole step, backward pass included, has no operation that asks for a number or for a size that depends on one.
 
-    It is run on the CPU, with the window that the guard has on CUDA.
+    It is run on the CPU, where guard, sums of losses and chunks are made to do as on CUDA.
     """
     with _session(manifest_path, _config(**_SETTINGS[settings]), device="cpu") as session:
         monkeypatch.setattr(session.guard, "_window", session_module._GUARD_WINDOW_CUDA)
+        monkeypatch.setattr(session.meter, "_device", torch.device("cuda"))
+        monkeypatch.setattr(session.chunk_log, "_is_read_at_once", False)
         for _ in range(2):
             batch = session.feed.next(session.tracker.get_resume_position())
             assert batch is not None

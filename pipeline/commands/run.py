@@ -21,13 +21,23 @@ from pipeline.session import Session, open_session
 from pipeline.tables import counted, duration, table
 
 
-def run(settings: SettingsOptions, options: RunOptions, *, talk: TextIO | None, requires_targets: bool) -> Answer:
-    """Bring every stage to its end; `talk` is where progress is told, if anywhere."""
+def run(
+    settings: SettingsOptions,
+    options: RunOptions,
+    *,
+    talk: TextIO | None,
+    requires_targets: bool,
+    command: Sequence[str],
+) -> Answer:
+    """Bring every stage to its end; `talk` is where progress is told, if anywhere, `command` the words that asked."""
     session = open_session(settings, options)
     forced, until = session.forced(options), session.until(options)
     with stop_on_signals() as stop, closing(_reporters(session, talk, stop)) as reporter:
         orchestrator = session.orchestrator(
-            reporter=reporter, stop=stop, reruns_on_code_change=options.on_code_change == "rerun"
+            reporter=reporter,
+            stop=stop,
+            reruns_on_code_change=options.on_code_change == "rerun",
+            command=command,
         )
         outcomes = orchestrator.run(forced=forced, until=until)
     targets = targets_of(outcome.record for outcome in outcomes)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.memory import telling_of_memory
+from pipeline.records import Target
 from pipeline.stage import Output, StageContext, StageResult
 from stages.evaluation.config import EvaluationConfig
-from stages.evaluation.targets import judge
+from stages.evaluation.targets import aims, judge
 
 if TYPE_CHECKING:
     from stages.evaluation.sources import DataSet  # NumPy
@@ -39,6 +40,10 @@ class EvaluationStage:
         from stages.evaluation.real_folder import open_folder  # NumPy, Pillow
 
         return {f"real data {real.name}": open_folder(real).files for real in self.config.real_data}
+
+    def aims(self) -> tuple[Target, ...]:
+        """Return the targets that the figures will be judged by."""
+        return aims(self.config.targets, real=[real.name for real in self.config.real_data])
 
     def execute(self, context: StageContext) -> StageResult:
         """Measure on each data set; a stopped evaluation starts over, which costs seconds.

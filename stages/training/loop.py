@@ -109,11 +109,11 @@ def _step(session: Session, batch: Batch) -> None:
     learner.average.after_step()
     session.meter.add(terms, total=loss)
     # Last, when weights, schedule, averages and sums have all moved: the position never runs ahead of them.
-    _commit_step(session, batch, step=step)
+    _commit_step(session, batch, step=step, loss=loss)
     session.telemetry.after_step(batch, step=step, figures=partial(_figures, session, terms, loss))
 
 
-def _commit_step(session: Session, batch: Batch, *, step: int) -> None:
+def _commit_step(session: Session, batch: Batch, *, step: int, loss: torch.Tensor) -> None:
     """Make the samples of a batch trained ones: from here on the position lies behind them."""
     before = _mini_epochs(session)
     for segment, num_samples in zip(batch.segments, _samples_of_segments(session, batch), strict=True):
@@ -125,11 +125,14 @@ def _commit_step(session: Session, batch: Batch, *, step: int) -> None:
             samples_in_batch=num_samples,
             chunk_size=segment.chunk_size,
         )
+        if segment.offset + segment.span >= segment.chunk_size:
+            session.chunk_log.end_chunk(segment.chunk_id, loss=loss)
     _after_mini_epoch(session, before=before)
 
 
 def _commit_epoch(session: Session) -> None:
     before = _mini_epochs(session)
+    session.chunk_log.end_epoch()
     session.tracker.mark_epoch_complete()
     _after_mini_epoch(session, before=before)
 
@@ -157,6 +160,7 @@ def _samples_of_segments(session: Session, batch: Batch) -> Sequence[int]:
 
 def _figures(session: Session, terms: Tensors, loss: torch.Tensor) -> dict[str, float]:
     """Read the figures of a step; on CUDA this waits for the device."""
+    session.chunk_log.flush()
     named = {f"loss_{name}": round(float(value.detach()), 6) for name, value in terms.items()} if len(terms) > 1 else {}
     return {
         "loss": round(float(loss.detach()), 6),

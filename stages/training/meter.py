@@ -22,6 +22,9 @@ class LossMeter:
         self._sums: dict[str, torch.Tensor | float] = {}
         self._num_steps = 0
         self._last: dict[str, float] = {}
+        # The sum of the total, and the number of steps, up to which `take` has told.
+        self._taken: torch.Tensor | float = 0.0
+        self._num_taken = 0
 
     def add(self, terms: Mapping[str, torch.Tensor], *, total: torch.Tensor) -> None:
         """Add the loss terms of one step, and their sum."""
@@ -37,21 +40,43 @@ class LossMeter:
         # Sorted, because safetensors gives the terms back in an order that differs from run to run.
         return {name: float(self._sums[name]) / self._num_steps for name in sorted(self._sums)}
 
+    def take(self) -> tuple[torch.Tensor | float, int]:
+        """Return the sum of the total, and the number of steps, since the call before; on CUDA nothing waits for it."""
+        total = self._sums.get(TOTAL, 0.0)
+        taken = total - self._taken, self._num_steps - self._num_taken
+        self._taken = total.clone() if isinstance(total, torch.Tensor) else total
+        self._num_taken = self._num_steps
+        return taken
+
     def restart(self) -> None:
         """Begin a new mean."""
+        self._taken = self._taken - self._sums.get(TOTAL, 0.0)
+        self._num_taken -= self._num_steps
         self._last, self._sums, self._num_steps = self.means(), {}, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return sums and counts."""
         sums = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in self._sums.items()}
-        return {"sums": sums, "num_steps": self._num_steps, "last": self._last}
+        return {
+            "sums": sums,
+            "num_steps": self._num_steps,
+            "last": self._last,
+            "taken": torch.as_tensor(self._taken, dtype=torch.float64),
+            "num_taken": self._num_taken,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from sums and counts."""
-        is_on_host = self._device.type == "cpu"
-        self._sums = {n: float(v) if is_on_host else v.to(self._device) for n, v in state["sums"].items()}
+        self._sums = {name: self._placed(value) for name, value in state["sums"].items()}
         self._num_steps = int(state["num_steps"])
         self._last = dict(state["last"])
+        if "taken" in state:
+            self._taken, self._num_taken = self._placed(state["taken"]), int(state["num_taken"])
+        else:  # an earlier version wrote it: what this process sees is all that can be told
+            self.take()
+
+    def _placed(self, value: torch.Tensor) -> torch.Tensor | float:
+        return float(value) if self._device.type == "cpu" else value.to(self._device)
 
     def _add(self, name: str, value: torch.Tensor) -> None:
         if self._device.type == "cpu":

@@ -27,6 +27,25 @@ class MiniEpochs:
         """How many there are in an epoch."""
         return -(-len(self._counts) // self._group)
 
+    @property
+    def num_chunks(self) -> int:
+        """How many chunks an epoch has."""
+        return len(self._counts)
+
+    def chunks_before(self, position: ResumePosition) -> int:
+        """Return how many chunks of its epoch lie before `position`."""
+        if position.chunk_id < 0:
+            return 0
+        return self._places_of(position.epoch)[position.chunk_id] + (position.offset >= self._counts[position.chunk_id])
+
+    def chunks_after(self, position: ResumePosition) -> list[int]:
+        """Return the numbers of the others, the one at `position` among them, in the order of the epoch."""
+        return list(self._places_of(position.epoch))[self.chunks_before(position) :]
+
+    def count(self, chunk_id: int) -> int:
+        """Return how many samples a chunk has."""
+        return self._counts[chunk_id]
+
     def completed(self, position: ResumePosition) -> int:
         """Return how many mini-epochs lie before `position`, counted from the start of training."""
         if position == self._last[0]:
@@ -39,12 +58,13 @@ class MiniEpochs:
         if position.chunk_id < 0:
             return before
         # Missing chunks make the position jump over the end of a group; counting what lies before it still sees it.
-        num_chunks = self._place(position) + (position.offset >= self._counts[position.chunk_id])
+        num_chunks = self.chunks_before(position)
         return before + (self.per_epoch if num_chunks == len(self._counts) else num_chunks // self._group)
 
-    def _place(self, position: ResumePosition) -> int:
-        if position.epoch != self._places_epoch:
-            order = EpochOrder(counts=self._counts, seed=self._seed, epoch=position.epoch, is_shuffled=True)
+    def _places_of(self, epoch: int) -> dict[int, int]:
+        """Return the place of each chunk in the order of an epoch, in that order."""
+        if epoch != self._places_epoch:
+            order = EpochOrder(counts=self._counts, seed=self._seed, epoch=epoch, is_shuffled=True)
             self._places = {int(chunk_id): place for place, chunk_id in enumerate(order.chunks)}
-            self._places_epoch = position.epoch
-        return self._places[position.chunk_id]
+            self._places_epoch = epoch
+        return self._places

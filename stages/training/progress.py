@@ -130,6 +130,11 @@ class TrainingProgressTracker:
         chunk = self._document.chunk_progress.get(str(chunk_id))
         return chunk.last_offset if chunk is not None else 0
 
+    def get_chunk_samples(self, chunk_id: int) -> int:
+        """Return how many samples of a chunk were trained in the current epoch."""
+        chunk = self._document.chunk_progress.get(str(chunk_id))
+        return chunk.samples_trained if chunk is not None else 0
+
     def has_progress(self) -> bool:
         """Return whether any step was taken."""
         return self._document.global_step > 0

@@ -93,6 +93,7 @@ class Saver:
         # A stop right after a mini-epoch finds its checkpoint already made.
         if self._point() != self._saved:
             session.guard.settle()
+            session.chunk_log.flush()  # a run that goes on from here does not tell of these chunks again
             started = self._clock()
             self.finish()
             if self._is_time_left():
@@ -122,11 +123,16 @@ class Saver:
 
         def write() -> None:
             _require_finite(snapshot, step=newest_step, sample_ids=sample_ids)
-            session.store.save(snapshot.contents(), facts)
+            saved = session.store.save(snapshot.contents(), facts).metadata
             # Brings all that others read to where the new checkpoint is.
             save_sealed(session.tracker.path, progress)
             self.write_seconds = self._clock() - started
             self._longest_seconds = max(self._longest_seconds, self.write_seconds)
+            session.context.checkpoint(
+                step=saved.global_step,
+                num_bytes=sum(file.size for file in saved.files.values()),
+                seconds=round(self.write_seconds, 3),
+            )
 
         self._in_background(write)
         self._saved = self._point()

@@ -15,6 +15,7 @@ from pipeline.stage import StageContext
 from stages.chunks.reader import ChunkReader, Chunks
 from stages.device import choose_device
 from stages.training.checkpoints import Checkpoint, CheckpointStore, open_store
+from stages.training.chunk_log import ChunkLog
 from stages.training.compiling import Wish
 from stages.training.config import TrainingConfig
 from stages.training.data import TrainingData
@@ -53,6 +54,7 @@ class Session:
     tracker: TrainingProgressTracker
     history: History
     meter: LossMeter
+    chunk_log: ChunkLog
     guard: Guard
     micro_batches: MicroBatches
     skipped: Mapping[str, SkippedSamples]
@@ -133,6 +135,7 @@ def _build(
     tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=config.seed)
     history = History(config.validation, config.early_stopping)
     meter = LossMeter(device)
+    mini_epochs = MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks)
     window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
     guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
     micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
@@ -165,15 +168,16 @@ def _build(
         tracker=tracker,
         history=history,
         meter=meter,
+        chunk_log=ChunkLog(context, tracker=tracker, meter=meter, mini_epochs=mini_epochs, device=device),
         guard=guard,
         micro_batches=micro_batches,
         skipped=skipped,
         state=state,
         feed=Feed(readers["train"], rng),
         validator=validator if data.validation.counts else None,
-        mini_epochs=MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks),
+        mini_epochs=mini_epochs,
         store=store,
-        telemetry=Telemetry(context, tracker, total_steps=total_steps),
+        telemetry=Telemetry(context, tracker, mini_epochs, device=device, total_steps=total_steps),
         environment=environment,
         environments=environments,
         total_steps=total_steps,

@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+import torch
+
 from pipeline.stage import StageContext
 from stages.chunks.reader import Batch
 from stages.training.curves import Curves, is_installed
+from stages.training.gpu_meter import GpuMeter
+from stages.training.mini_epochs import MiniEpochs
 from stages.training.progress import TrainingProgressTracker
 from stages.training.sample_log import SampleLog
 
@@ -25,12 +29,16 @@ class Telemetry:
         self,
         context: StageContext,
         tracker: TrainingProgressTracker,
+        mini_epochs: MiniEpochs,
         *,
+        device: torch.device,
         total_steps: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._tracker = tracker
+        self._mini_epochs = mini_epochs
+        self._gpu = GpuMeter(device) if device.type == "cuda" else None
         self._total_steps = total_steps
         self._clock = clock
         self._points_every = max(1, min(_POINT_STEPS, total_steps // _LEAST_POINTS), total_steps // _MOST_POINTS)
@@ -92,16 +100,19 @@ class Telemetry:
         self._images_per_second += weight * (self._num_images / seconds - self._images_per_second)
         self._step_seconds += weight * (seconds / max(1, num_steps) - self._step_seconds)
         self._shown_at, self._shown_step, self._num_images = now, step, 0
-        epoch, chunk_id, offset = self._tracker.get_resume_position()
+        position = self._tracker.get_resume_position()
         self._context.progress(
             step,
             self._total_steps,
             "steps",
-            epoch=epoch,
-            chunk=chunk_id,
-            sample=offset,
+            epoch=position.epoch,
+            chunk=position.chunk_id,
+            sample=position.offset,
+            chunks_done=self._mini_epochs.chunks_before(position),
+            num_chunks=self._mini_epochs.num_chunks,
             images_per_second=round(self._images_per_second, 1),
             **figures,
             eta_seconds=round(self._step_seconds * (self._total_steps - step)),
             checkpoint_age_seconds=round(now - self._saved_at, 1),
+            **(self._gpu.figures() if self._gpu is not None else {}),
         )
