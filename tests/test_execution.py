@@ -13,7 +13,7 @@ from toy_stages import Toy, decisions
 
 from pipeline import files, orchestrator, stat_cache
 from pipeline.decide import Action, Reason
-from pipeline.errors import IntegrityError, Interrupted, StageFailed
+from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
 from pipeline.events import Event, Kind
 from pipeline.fingerprint import digest_file
 from pipeline.lock import LOCK_NAME
@@ -100,18 +100,28 @@ def test_work_continued_with_other_code_is_told_and_stays_known(toy: Toy, monkey
     assert not list(toy.workspace.root.rglob("*.begun"))
 
 
-def test_workspace_that_was_moved_is_not_begun_anew(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file", "results"), "moved or removed"),
+        (StageFailed("the stage has had enough", code="T0001"), "had enough"),
+    ],
+    ids=["of a missing file", "of itself"],
+)
+def test_workspace_that_was_moved_is_not_begun_anew(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
+) -> None:
     """A run whose workspace goes away says so, whatever its stage fails of, and leaves nothing where it was."""
     pipeline = toy.configure()
     moved = toy.workspace.root.with_name("moved")
 
-    def move(context: StageContext) -> StageResult:
+    def move(_: StageContext) -> StageResult:
         toy.workspace.root.rename(moved)
-        raise FileNotFoundError(errno.ENOENT, "No such file", str(context.results_folder))
+        raise failure
 
     monkeypatch.setattr(toy.left, "execute", move)
     monkeypatch.setattr(stat_cache, "_RACY_NANOSECONDS", -10_000_000_000)  # there is something to remember
-    with pytest.raises(IntegrityError, match="moved or removed"):
+    with pytest.raises(PipelineError, match=told):
         pipeline.run()
     assert not toy.workspace.root.exists()
 
