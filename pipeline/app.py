@@ -41,6 +41,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Tell no progress; only res
 RequireTargets = Annotated[bool, typer.Option("--require-targets", help="Exit with 3 when a target is missed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read every byte, whatever the file system says of a file.")]
+Keep = Annotated[
+    int | None, typer.Option("--keep", metavar="N", min=1, help="Keep the N runs that were last started, no others.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; touch nothing.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
 What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
@@ -100,6 +104,19 @@ def reset(what: What, settings: SettingsOptions, *, yes: Yes = False) -> Work:
     from pipeline.commands import remove
 
     return partial(remove.reset, settings, what, only_this_run=settings.names_a_run, ask=asking(is_yes=yes))
+
+
+@app.command()
+@grouped
+def gc(place: PlaceOptions, *, keep: Keep = None, dry_run: DryRun = False, yes: Yes = False) -> Work:
+    """Remove what nobody needs: of data sets, checkpoints, results and logs what no record refers to.
+
+    Half-done work that can be continued stays. With --keep all that belongs to older runs goes too, but never what a
+    run that is kept shares with them.
+    """
+    from pipeline.commands import collect
+
+    return partial(collect.collect, place, keep=keep, ask=None if dry_run else asking(is_yes=yes))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pipeline.events import Reporter
 from pipeline.fingerprint import config_hash, digest_json
 from pipeline.interrupts import StopFlag
 from pipeline.observe import digest_inputs
-from pipeline.records import StageRecord, run_key
+from pipeline.records import StageRecord, promise, run_key
 from pipeline.stage import BeginsEarly, Stage, StageContext
 from pipeline.stat_cache import CACHE_NAME, StatCache
 from pipeline.workspace import Workspace
@@ -77,4 +77,4 @@ class Contexts:
     def _promise(self, name: str, records: Mapping[str, StageRecord]) -> str:
         """Return a digest of all that determines the outputs of the stage `name`, which stands for theirs."""
         inputs = digest_inputs(self._stages[name], records, workspace=self._workspace, cache=self.cache)
-        return digest_json({"stage": name, "config_hash": self.hashes[name], "inputs": inputs})
+        return promise(name, self.hashes[name], inputs)

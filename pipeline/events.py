@@ -13,7 +13,7 @@ from pipeline.secrets import hide
 class Kind(StrEnum):
     """What an event tells; `docs/events.md` describes the data of each."""
 
-    RUN_STARTED = "run_started"  # data: run, profile, stages, targets, pid, host, command
+    RUN_STARTED = "run_started"  # data: run, profile, stages, config_hashes, targets, pid, host, command
     DECISION = "decision"  # data: action, reason, detail
     STAGE_STARTED = "stage_started"  # data: action
     PROGRESS = "progress"  # data: done, total, unit, figures (a mapping of names to numbers or words)

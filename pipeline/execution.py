@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import files
 from pipeline.config import RuntimeOptions
@@ -137,7 +137,7 @@ class Executor:
             job.stage.discard_partial_work(context)
         if context.streams:
             files.make_folder(context.state_folder)  # where the work is found again when its inputs are known
-        store.begin(context.state_folder, code=code)
+        store.begin(context.state_folder, code=code, **known_of(job.stage, context))
         return begun
 
     def _finish(self, begun: Begun, result: StageResult, *, context: StageContext) -> StageRecord:
@@ -252,3 +252,12 @@ def _work(job: Job) -> StageResult:
     if job.decision.action is Action.REPAIR and isinstance(job.stage, Repairable):
         return job.stage.repair(job.context, [damage.artifact for damage in job.sight.damage])
     return job.stage.execute(job.context)
+
+
+def known_of(stage: Stage, context: StageContext) -> dict[str, Any]:
+    """Return what a note of the beginning of a stage's work tells besides the code."""
+    return {
+        "run": context.run,
+        "config": stage.config.model_dump(mode="json"),
+        "inputs": dict(context.input_digests),
+    }

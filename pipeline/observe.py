@@ -96,7 +96,7 @@ def digest_inputs(
         question = {"name": f"{name} for {stage.name}", "key": digest_json([path.name, kinds])}
         known = cache.recall(**question, locate=workspace.absolute)
         cache.note(path)  # a record that was recalled is read now, if it has to be
-        digests[name] = known or _ground(upstream[name], kinds)
+        digests[name] = known or ground(upstream[name], kinds)
         if not known:
             read = by_folder([workspace.relative(path)])
             cache.remember(value=digests[name], **question, read=read, locate=workspace.absolute)
@@ -164,7 +164,7 @@ def _look_at_record(context: StageContext, cache: StatCache) -> tuple[StageRecor
     return record, problem, damage
 
 
-def _ground(record: StageRecord, kinds: Collection[str]) -> str:
+def ground(record: StageRecord, kinds: Collection[str]) -> str:
     """Return the digest of the artifacts of some kinds; no kinds mean all.
 
     Only kind, file name, size and content count: where an artifact lies does not change the ground it gives.

@@ -20,16 +20,20 @@ class OutputOptions:
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
 
+_ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of pipeline.toml.")
+]
+_Workspace = Annotated[
+    Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlaceOptions:
-    """Where to look for the settings file, for commands to which no setting matters."""
+    """Where to look for the settings file and the workspace, for commands to which no setting of a run matters."""
 
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of pipeline.toml.")
-    ] = None
-    workspace: Annotated[
-        Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
-    ] = None
+    config: _ConfigFile = None
+    workspace: _Workspace = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +42,7 @@ class SettingsOptions:
 
     profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Profile of settings.")] = None
     professional: Annotated[bool, typer.Option("--professional", help="The same as --profile professional.")] = False
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of pipeline.toml.")
-    ] = None
+    config: _ConfigFile = None
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Set one value; may be repeated.")
     ] = None
@@ -50,9 +52,7 @@ class SettingsOptions:
     epochs: Annotated[str | None, typer.Option("--epochs", metavar="N", help="Passes over the training data.")] = None
     batch_size: Annotated[str | None, typer.Option("--batch-size", metavar="N", help="Samples in a step.")] = None
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = None
-    workspace: Annotated[
-        Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
-    ] = None
+    workspace: _Workspace = None
 
     @property
     def names_a_run(self) -> bool:

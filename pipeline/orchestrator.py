@@ -17,7 +17,7 @@ from pipeline.contexts import Contexts
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
 from pipeline.errors import IntegrityError, PipelineError, UsageError
 from pipeline.events import Event, Kind, Reporter
-from pipeline.execution import Executor, Job
+from pipeline.execution import Executor, Job, known_of
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.lock import RunLock
@@ -108,7 +108,11 @@ class Orchestrator:
             lock = stack.enter_context(self._locked())
             executor = self._executor(lock)
             selected = self._selected(until)
-            self._reporter.emit(announcement(selected, run=self.run_name, profile=self._profile, command=self._command))
+            hashes, command = self._contexts.hashes, self._command
+            told = announcement(
+                selected, run=self.run_name, profile=self._profile, config_hashes=hashes, command=command
+            )
+            self._reporter.emit(told)
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
             stack.push(
@@ -189,7 +193,7 @@ class Orchestrator:
                     f"`pipeline reset {stage.name}`",
                 )
             told = stage.import_checkpoint(context, path)
-            store.begin(context.state_folder, code=self._code(stage))
+            store.begin(context.state_folder, code=self._code(stage), **known_of(stage, context))
         return stage.name, told
 
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:

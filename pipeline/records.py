@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import __version__, files
 from pipeline.errors import IntegrityError
+from pipeline.fingerprint import digest_json
 from pipeline.schema import Schema, add_writer
 from pipeline.sealed import load_sealed, save_sealed
 
@@ -130,18 +131,27 @@ class RecordStore:
         """Remove the record at `path`: from now on the stage does not count as whole."""
         files.remove(path)
 
-    def begin(self, state_folder: Path, *, code: Mapping[str, str]) -> None:
-        """Note beside the folder of half-done work with which code the work begins; the first note counts."""
+    def begin(self, state_folder: Path, *, code: Mapping[str, str], **known: Any) -> None:
+        """Note beside the folder of half-done work with which code it begins; the first note counts.
+
+        `known` is what else there is to say of it (`run`, `config`, `inputs`): `gc` knows by it what it needs.
+        """
         note = _note_of(state_folder)
         if not note.exists():
-            save_sealed(note, {"code": dict(code)})
+            save_sealed(note, {"code": dict(code), **known})
+
+    def begun(self, state_folder: Path) -> dict[str, Any] | None:
+        """Return the note of `begin`; None where there is none, empty where it cannot be read."""
+        try:
+            return load_sealed(_note_of(state_folder))
+        except FileNotFoundError:
+            return None
+        except IntegrityError:
+            return {}
 
     def code_at_begin(self, state_folder: Path) -> dict[str, str]:
         """Return the code with which the unfinished work of this run began; empty where that is not known."""
-        try:
-            return dict(load_sealed(_note_of(state_folder))["code"])
-        except (FileNotFoundError, IntegrityError, KeyError):
-            return {}
+        return dict((self.begun(state_folder) or {}).get("code", {}))
 
     def end(self, state_folder: Path) -> None:
         """Drop the note of `begin`: the work is done, or starts from zero."""
@@ -172,3 +182,8 @@ def _note_of(state_folder: Path) -> Path:
 def run_key(config_hash: str, inputs_digest: str) -> str:
     """Return the name that a run of a stage has on disk: its config hash and, if it has inputs, their digest."""
     return f"{config_hash}-{inputs_digest[:8]}" if inputs_digest else config_hash
+
+
+def promise(stage: str, config_hash: str, inputs: Mapping[str, str]) -> str:
+    """Return a digest of all that determines the outputs of a stage, which stands for theirs until they are there."""
+    return digest_json({"stage": stage, "config_hash": config_hash, "inputs": dict(inputs)})

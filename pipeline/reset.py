@@ -50,7 +50,7 @@ def _everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:
         found = sorted(path for pattern in stage.folders for path in workspace.root.glob(pattern))
         paths += [workspace.absolute(path.relative_to(workspace.root).as_posix()) for path in found]
     for record in workspace.records.readable(stage.name):
-        paths += _artifact_paths(record, workspace=workspace)
+        paths += artifact_paths(record, workspace)
     paths += _entries(workspace.checkpoints / stage.name)
     return _removals(stage.name, paths)
 
@@ -60,7 +60,7 @@ def _config_of(stage: Stage, *, config_hash: str, workspace: Workspace) -> list[
     paths: dict[Path, None] = {}
     shared: set[Path] = set()
     for record in workspace.records.readable(stage.name):
-        found = _artifact_paths(record, workspace=workspace)
+        found = artifact_paths(record, workspace)
         if record.config_hash == config_hash:
             paths.update(dict.fromkeys(found))
         else:
@@ -80,7 +80,8 @@ def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
     return removals
 
 
-def _artifact_paths(record: StageRecord, *, workspace: Workspace) -> list[Path]:
+def artifact_paths(record: StageRecord, workspace: Workspace) -> list[Path]:
+    """Return where the artifacts of `record` are, as far as that is in the workspace."""
     # Not resolved: a link that took the place of an artifact is itself what is removed, never what it points to.
     paths = []
     for artifact in record.artifacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -271,6 +271,25 @@ class OwnsFolders(Protocol):
     @property
     def folders(self) -> tuple[str, ...]:
         """Patterns of folders that are this stage's alone, e.g. "datasets/mine-*"; `reset` takes them."""
+
+
+@dataclass(frozen=True)
+class KeptWork:
+    """The work of a stage that stays: the records of what is done, and the configs of what is half-done."""
+
+    records: Sequence[StageRecord]
+    begun: Sequence[StageConfig]
+
+
+@runtime_checkable
+class KnowsLeavings(Protocol):
+    """A stage that can tell which of the files that it has left nobody needs any more; `gc` takes them."""
+
+    def leavings(self, workspace: Workspace, kept: KeptWork) -> Iterable[Path]:
+        """Return files and whole folders that `kept` does not need, whatever of it lies in them.
+
+        Only what bears a name that this stage gives: what somebody else put beside it stays.
+        """
 
 
 @dataclass(frozen=True)

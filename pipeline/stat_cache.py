@@ -116,6 +116,11 @@ class StatCache:
         for path in self._path.parent.glob(f"{self._path.name}*"):
             files.remove(path)
 
+    def forget_missing(self) -> None:
+        """Drop what is remembered of single files that are gone."""
+        for key in [key for key in self._of_one.entries if not os.path.lexists(key.partition(":")[2])]:
+            self._of_one.drop(key)
+
     def save(self) -> None:
         """Write what is remembered, if that changed since it was loaded; then remove what only old runs remember."""
         self._of_one.save()

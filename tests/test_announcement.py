@@ -19,12 +19,15 @@ def test_it_names_stages_targets_process_and_command() -> None:
     """Targets are those of the stages that have some; nothing is measured yet."""
     config = EvaluationConfig.model_validate({"real_data": [{"name": "logo", "path": "nowhere"}]})
     stages = (TrainingStage(tiny_config()), EvaluationStage(config))
-    event = announcement(stages, run="a-1", profile="a", command=("pipeline", "run"))
+    event = announcement(
+        stages, run="a-1", profile="a", config_hashes={"numbers": "0" * 32}, command=("pipeline", "run")
+    )
     assert event.kind is Kind.RUN_STARTED
     assert event.data == {
         "run": "a-1",
         "profile": "a",
         "stages": ["training", "evaluation"],
+        "config_hashes": {"numbers": "0" * 32},
         "targets": [
             {"data_set": "synthetic", "metric": "ap", "minimum": 0.85, "value": None},
             {"data_set": "synthetic", "metric": "ap50", "minimum": 0.95, "value": None},

@@ -19,6 +19,7 @@ COMMANDS = (
     "plan",
     "status",
     "reset",
+    "gc",
     "validate",
     "import-checkpoint",
     "progress show",

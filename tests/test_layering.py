@@ -19,7 +19,10 @@ _LAYERS = (
     {"cli"},
     {"app"},
     {"commands"},
-    {"session", "descriptions", "settings_schema"},
+    {"session", "descriptions", "settings_schema", "garbage"},
+    {"retention"},
+    {"runs"},
+    {"inventory"},
     {"orchestrator", "profiles"},
     {"execution", "contexts"},
     {"stage_process", "outcomes"},
@@ -131,10 +134,12 @@ def _loaded(*arguments: str, workspace: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan"], ["status"], ["reset", "all", "--yes"], ["config", "show"]], ids=" ".join
+    "arguments",
+    [["--help"], ["plan"], ["status"], ["reset", "all", "--yes"], ["gc", "--yes"], ["config", "show"]],
+    ids=" ".join,
 )
 def test_quick_commands_load_little(arguments: list[str], tmp_path: Path) -> None:
-    """`--help`, `plan`, `status`, `reset` and `config` load neither torch nor anything else that is slow."""
+    """`--help`, `plan`, `status`, `reset`, `gc` and `config` load neither torch nor anything else that is slow."""
     loaded = _loaded(*arguments, workspace=tmp_path)
     assert "pipeline" in loaded
     assert not loaded & (_HEAVY | {"rich", "asyncio"})

@@ -41,10 +41,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("PIPELINE_PIPELINE", "toy_pipeline:PIPELINE")
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def carry_out(*words: str, code: int = 0) -> Ended:
+    def carry_out(*words: str, code: int | None = 0) -> Ended:
         found = main(shlex.split(" ".join(words)))
         ended = Ended(found, *capsys.readouterr())
-        assert ended.code == code, ended
+        assert code in (ended.code, None), ended
         return ended
 
     return carry_out

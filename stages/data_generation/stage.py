@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.records import Artifact
 from pipeline.space import require_space
-from pipeline.stage import Output, ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.stage import KeptWork, Output, ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.workspace import Workspace
 from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, chunk_path, save_manifest
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
 from stages.data_generation.plan import SIZES, DataSetPlan, plan_data_set
@@ -107,6 +109,15 @@ class DataGenerationStage:
         done, total = sum(row.done for row in rows), sum(row.total for row in rows)
         document = {row.name: {"done": row.done, "total": row.total} for row in rows}
         return ProgressReport("scenes", {"done": done, "total": total}, tuple(rows), document)
+
+    def leavings(self, workspace: Workspace, kept: KeptWork) -> Iterable[Path]:
+        """Return chunks and folders of sizes that no data set needs, finished or not."""
+        from stages.data_generation.leavings import find_leavings
+
+        configs = (config for config in kept.begun if isinstance(config, DataGenerationConfig))
+        plans = [plan_data_set(config, version=self.version, datasets=workspace.datasets) for config in configs]
+        recorded = {workspace.absolute(artifact.path) for record in kept.records for artifact in record.artifacts}
+        return find_leavings(workspace.datasets, recorded=recorded, begun=plans)
 
     def _plan(self, context: StageContext) -> DataSetPlan:
         return plan_data_set(self.config, version=self.version, datasets=context.workspace.datasets)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.memory import telling_of_memory
 from pipeline.records import Target
-from pipeline.stage import Output, StageContext, StageResult
+from pipeline.stage import KeptWork, Output, StageContext, StageResult
+from pipeline.workspace import Workspace
 from stages.evaluation.config import EvaluationConfig
 from stages.evaluation.targets import aims, judge
 
@@ -44,6 +45,13 @@ class EvaluationStage:
     def aims(self) -> tuple[Target, ...]:
         """Return the targets that the figures will be judged by."""
         return aims(self.config.targets, real=[real.name for real in self.config.real_data])
+
+    def leavings(self, workspace: Workspace, kept: KeptWork) -> Iterable[Path]:
+        """Return the results documents that no record refers to."""
+        from stages.evaluation.leavings import find_leavings
+
+        recorded = {workspace.absolute(artifact.path) for record in kept.records for artifact in record.artifacts}
+        return find_leavings(workspace.results, recorded=recorded)
 
     def execute(self, context: StageContext) -> StageResult:
         """Measure on each data set; a stopped evaluation starts over, which costs seconds.

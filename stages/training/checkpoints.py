@@ -25,7 +25,7 @@ METADATA_NAME = "checkpoint_metadata.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
 Check = Callable[[Mapping[str, bytes]], None]
 # Only names of exactly this form are ours to read, to rotate and to remove.
-_NAME = re.compile(r"^checkpoint-step(\d{6,})-loss\S+-\d{8}_\d{6}$")
+NAME = re.compile(r"^checkpoint-step(\d{6,})-loss\S+-\d{8}_\d{6}$")
 _SET_ASIDE = re.compile(r"^checkpoint-step\d{6,}-loss\S+-\d{8}_\d{6}\.corrupt-\d+$")
 
 
@@ -164,9 +164,9 @@ class CheckpointStore:
     def checkpoints(self) -> list[Checkpoint]:
         """Return those of this run with readable metadata, the newest last; nothing is changed on disk."""
         found = []
-        for path in self._folders(_NAME):
+        for path in self._folders(NAME):
             with suppress(IntegrityError):  # reported when something to resume from is looked for
-                found.append(_open(path))
+                found.append(open_checkpoint(path))
         return sorted((item for item in found if self._is_own(item)), key=lambda checkpoint: checkpoint.order)
 
     def preferred(self) -> Checkpoint | None:
@@ -186,7 +186,7 @@ class CheckpointStore:
         Raises:
             IntegrityError: a checkpoint was written by a newer version of this program.
         """
-        steps = [int(found[1]) for path in self._folders(_NAME) if (found := _NAME.match(path.name))]
+        steps = [int(found[1]) for path in self._folders(NAME) if (found := NAME.match(path.name))]
         # First the folders whose place in the order cannot be known, so that none is passed over in silence.
         num_foreign = self._set_aside_unreadable()
         candidates = self.checkpoints()
@@ -243,7 +243,7 @@ class CheckpointStore:
 
     def discard(self) -> None:
         """Remove all checkpoints, those set aside too, and the folder if nothing else is in it."""
-        for path in [*self._folders(_NAME), *self._folders(_SET_ASIDE)]:
+        for path in [*self._folders(NAME), *self._folders(_SET_ASIDE)]:
             files.remove(path)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             files.remove(self.folder)
@@ -259,9 +259,9 @@ class CheckpointStore:
     def _set_aside_unreadable(self) -> int:
         """Return how many belong to other runs; they are left alone."""
         num_foreign = 0
-        for path in self._folders(_NAME):
+        for path in self._folders(NAME):
             try:
-                if not self._is_own(_open(path)):
+                if not self._is_own(open_checkpoint(path)):
                     num_foreign += 1
                     self._warn(f"{path} belongs to a run with other settings or other data; it is left alone")
             except NewerFormat:
@@ -324,7 +324,8 @@ def _require(check: Check, checkpoint: Checkpoint, contents: Mapping[str, bytes]
         raise IntegrityError(f"{checkpoint.path}: {problem.message}", code=problem.code, hint=problem.hint) from problem
 
 
-def _open(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read the metadata of the checkpoint at `path`; raises IntegrityError."""
     try:
         document = load_sealed(path / METADATA_NAME)
     except OSError as error:

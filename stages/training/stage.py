@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.errors import IntegrityError, UsageError
-from pipeline.stage import ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.stage import KeptWork, ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.workspace import Workspace
 from stages.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # a run that finds everything done looks at no checkpoint
@@ -104,6 +105,12 @@ class TrainingStage:
             ),
             document=tracker.state_dict(),
         )
+
+    def leavings(self, workspace: Workspace, kept: KeptWork) -> Iterable[Path]:
+        """Return the checkpoints of finished trainings that would not serve to make their weights again."""
+        from stages.training.leavings import find_leavings
+
+        return find_leavings([workspace.records.path_of(record).with_suffix("") for record in kept.records])
 
     def _chunk_counts(self, context: StageContext) -> list[int]:
         """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""

@@ -1,0 +1,200 @@
+"""What lies in a workspace that nobody needs: leftovers, and what belongs to runs that are not kept.
+
+Needed is each file that a record which stays vouches for, and all that half-done work would be continued from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.config import StageConfig
+from pipeline.files import TEMPORARY_PREFIX
+from pipeline.fingerprint import config_hash
+from pipeline.inventory import Work, take_inventory
+from pipeline.reset import artifact_paths
+from pipeline.retention import Retention, retain
+from pipeline.runs import find_runs, started_runs
+from pipeline.stage import KeptWork, KnowsLeavings, Stage
+from pipeline.stat_cache import CACHE_NAME
+from pipeline.workspace import Workspace
+
+_SET_ASIDE = re.compile(r".+\.corrupt-\d+")
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9a-f]{8}")
+
+
+class Why(StrEnum):
+    """Why nobody needs something."""
+
+    TEMPORARY = "left by a killed process"
+    SET_ASIDE = "damaged, set aside"
+    UNNEEDED = "no record needs it"
+    OLD_RUN = "of a run not kept"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file, or a whole folder, that may go, and how much that is."""
+
+    path: Path
+    why: Why
+    num_files: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What may go, what stays, and what is not judged because something about it is not known."""
+
+    garbage: tuple[Garbage, ...]
+    retention: Retention
+    doubts: tuple[str, ...]
+
+    @property
+    def num_files(self) -> int:
+        """How many files may go."""
+        return sum(each.num_files for each in self.garbage)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes they have."""
+        return sum(each.num_bytes for each in self.garbage)
+
+
+def find_garbage(
+    stages: Sequence[Stage], *, workspace: Workspace, keep: int | None, is_at_work: bool = False
+) -> Findings:
+    """Return what may go when the newest `keep` runs stay; None: all of them.
+
+    A run that `is_at_work` here now has temporaries that look like those of a killed one.
+    """
+    inventory = take_inventory(workspace)
+    runs = find_runs(inventory, stages=stages, started=started_runs(workspace.logs / "events.jsonl"))
+    retention = retain(inventory, runs, stages=stages, keep=keep)
+    doomed, doubts = _leavings(stages, retention, workspace)
+    doubts += [
+        f"{problem}: what it refers to is not known, so of {path.parent.name} and the stages before it nothing goes"
+        for path, problem in inventory.unreadable.items()
+    ]
+    for work in retention.dropped_works:
+        doomed |= dict.fromkeys(_places(work, workspace), Why.OLD_RUN)
+    if not inventory.unreadable:
+        doomed |= _of_runs(retention, workspace)
+    doomed |= _by_name(workspace, is_at_work=is_at_work)
+    needed = {path for work in retention.kept_works if work.record for path in artifact_paths(work.record, workspace)}
+    found = [piece for entry in _entries(workspace) for piece in _gather(entry, None, doomed, needed)[0]]
+    return Findings(tuple(found), retention, tuple(doubts))
+
+
+def _leavings(stages: Sequence[Stage], retention: Retention, workspace: Workspace) -> tuple[dict[Path, Why], list[str]]:
+    """Return what stages themselves no longer need, and of which of them that is not known."""
+    found: dict[Path, Why] = {}
+    doubts: list[str] = []
+    for stage in stages:
+        if not isinstance(stage, KnowsLeavings) or stage.name in retention.untouchable:
+            continue
+        works = [work for work in retention.kept_works if work.stage == stage.name]
+        configs = {work.key: _config_of(work, stage) for work in works if work.record is None}
+        if unknown := [key for key, config in configs.items() if config is None]:
+            doubts.append(
+                f"{stage.name}/{unknown[0]} was begun by another version of this program: what it needs is not known, "
+                f"so of {stage.name} nothing goes that no record mentions; `pipeline progress reset` discards such work"
+            )
+            continue
+        records = [work.record for work in works if work.record]
+        kept = KeptWork(records, [config for config in configs.values() if config])
+        found |= dict.fromkeys(stage.leavings(workspace, kept), Why.UNNEEDED)
+    return found, doubts
+
+
+def _config_of(work: Work, stage: Stage) -> StageConfig | None:
+    """Return the settings with which half-done work began; None where they are not those that its name stands for."""
+    try:
+        config = type(stage.config).model_validate(work.config)
+    except ValidationError:
+        return None
+    found = config_hash(stage=stage.name, version=stage.version, config=config)
+    return config if found == work.config_hash else None
+
+
+def _places(work: Work, workspace: Workspace) -> Iterator[Path]:
+    """Yield what there is of a work: its record and all that it vouches for, or its state and the note of its begin."""
+    folder = workspace.checkpoints / work.stage / work.key
+    yield from (folder, folder.with_name(f"{work.key}.begun"), folder.with_name(f"{work.key}.json"))
+    if work.record:
+        yield from artifact_paths(work.record, workspace)
+
+
+def _of_runs(retention: Retention, workspace: Workspace) -> dict[Path, Why]:
+    """Return the folders of results and of logs, and what is remembered, of runs that are gone or go now."""
+    folders = [path for path in (workspace.results, *_folders_in(workspace.logs)) if path.is_dir()]
+    places = {path: path.name for folder in folders for path in _folders_in(folder)}
+    caches = workspace.checkpoints.glob(f"{CACHE_NAME}.*")
+    places |= {path: path.name.removeprefix(f"{CACHE_NAME}.") for path in caches}
+    dropped = {run.name for run in retention.dropped}
+    return {
+        path: Why.OLD_RUN if name in dropped else Why.UNNEEDED
+        for path, name in places.items()
+        if _RUN_NAME.fullmatch(name) and name not in retention.live_names
+    }
+
+
+def _by_name(workspace: Workspace, *, is_at_work: bool) -> dict[Path, Why]:
+    """Return what the names say of files and folders."""
+    found = {}
+    for root in (workspace.checkpoints, workspace.datasets, workspace.results):
+        for folder, names, file_names in os.walk(root):
+            for name in (*names, *file_names):
+                if name.startswith(TEMPORARY_PREFIX) and not is_at_work:
+                    found[Path(folder, name)] = Why.TEMPORARY
+                elif _SET_ASIDE.fullmatch(name):
+                    found[Path(folder, name)] = Why.SET_ASIDE
+    return found
+
+
+def _entries(workspace: Workspace) -> Iterator[Path]:
+    """Yield all that may go as a whole: what lies in the folders of the workspace, and not these themselves."""
+    for folder in (workspace.checkpoints, workspace.logs):
+        for inner in _folders_in(folder):
+            yield from sorted(inner.iterdir())
+    yield from sorted(workspace.checkpoints.glob(f"{CACHE_NAME}.*"))
+    for folder in (workspace.datasets, workspace.results):
+        yield from sorted(folder.iterdir()) if folder.is_dir() else ()
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in entries if path.is_dir() and not path.is_symlink())
+
+
+def _gather(
+    path: Path, why: Why | None, doomed: Mapping[Path, Why], needed: Collection[Path]
+) -> tuple[list[Garbage], bool]:
+    """Return what of `path` may go, as few and as large pieces as can be, and whether that is all of it.
+
+    `why` is that of the folder around it, which goes unless something in it is needed.
+    """
+    why = doomed.get(path, why)
+    if path in needed:
+        return [], False
+    if path.is_symlink() or not path.is_dir():
+        return ([Garbage(path, why, 1, path.lstat().st_size)], True) if why else ([], False)
+    pieces: list[Garbage] = []
+    is_whole = True
+    for entry in sorted(path.iterdir()):
+        inner, is_inner_whole = _gather(entry, why, doomed, needed)
+        pieces += inner
+        is_whole = is_whole and is_inner_whole
+    if not is_whole or not (pieces or why):
+        return pieces, False
+    largest = max(pieces, key=lambda piece: piece.num_bytes, default=None)
+    sums = sum(piece.num_files for piece in pieces), sum(piece.num_bytes for piece in pieces)
+    reason = why or (largest.why if largest else None)
+    assert reason is not None
+    return [Garbage(path, reason, *sums)], True
