@@ -58,16 +58,25 @@ class Observation:
     reruns_on_code_change: bool = False
     partial_work: str = ""
     config_changes: tuple[FieldChange, ...] = ()
+    compared_run: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What will be done with a stage, why, and the particulars in words."""
+    """What will be done with a stage, why, and the particulars in words.
+
+    Attributes:
+        particulars: everything of which `detail` tells the first few.
+        changes: the settings that differ from those of the run `compared_run`, where that is the reason.
+    """
 
     stage: str
     action: Action
     reason: Reason
     detail: str = ""
+    particulars: tuple[str, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
+    compared_run: str = ""
 
     @property
     def may_become_skip(self) -> bool:
@@ -94,7 +103,15 @@ def decide(seen: Observation) -> Decision:
     | nothing | RUN | NEVER_RAN |
     """
     action, reason, detail = _first_match(seen)
-    return Decision(seen.stage, action, reason, detail)
+    if reason is Reason.CONFIG_CHANGED:
+        particulars = tuple(map(str, seen.config_changes))
+        return Decision(seen.stage, action, reason, detail, particulars, seen.config_changes, seen.compared_run)
+    particulars = {
+        Reason.ARTIFACT_DAMAGED: seen.damage,
+        Reason.CODE_CHANGED: seen.changed_code,
+        Reason.INPUTS_CHANGED: seen.changed_inputs,
+    }.get(reason, ())
+    return Decision(seen.stage, action, reason, detail, particulars)
 
 
 def describe_code_changes(names: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def plan_document(plan: StagePlan) -> dict[str, Any]:
     return {
         **decision_document(plan.decision),
         "state": STATES[plan.decision.reason],
+        "compared_run": plan.decision.compared_run or None,
+        "changes": [asdict(change) for change in plan.decision.changes],
         "code_changes": list(plan.code_changes),
         "finished_at": plan.record.finished_at if plan.record else None,
         "duration_seconds": plan.record.duration_seconds if plan.record else None,
@@ -63,19 +66,10 @@ def plan_document(plan: StagePlan) -> dict[str, Any]:
     }
 
 
-def plans_text(plans: Sequence[StagePlan], *, width: int) -> str:
-    """Return each stage with action, reason and particulars."""
-    rows = [
-        (each.decision.stage, each.decision.action.upper(), each.decision.reason.value, each.decision.detail)
-        for each in plans
-    ]
-    return "\n".join([table(rows, width=width), *_code_warnings(plans, width=width)])
-
-
 def states_text(plans: Sequence[StagePlan], *, width: int) -> str:
     """Return each stage with its state and what there is to know about it."""
     rows = [(each.decision.stage, STATES[each.decision.reason], _state_detail(each)) for each in plans]
-    return "\n".join([table(rows, width=width), *_code_warnings(plans, width=width)])
+    return "\n".join([table(rows, width=width), *code_warnings(plans, width=width)])
 
 
 def targets_of(records: Iterable[StageRecord]) -> list[Target]:
@@ -160,14 +154,8 @@ def near(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _state_detail(plan: StagePlan) -> str:
-    if plan.record and plan.decision.action is Action.SKIP:
-        to_the_minute = plan.record.finished_at[:16].replace("T", " ")
-        return f"{to_the_minute}, took {duration(plan.record.duration_seconds)}"
-    return plan.decision.detail
-
-
-def _code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
+def code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
+    """Return a line for each stage that does not run again although its code changed."""
     return [
         wrapped(
             f"warning: {each.decision.stage}: {describe_code_changes(each.code_changes)}",
@@ -177,3 +165,10 @@ def _code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
         for each in plans
         if each.code_changes and each.decision.action is not Action.RUN
     ]
+
+
+def _state_detail(plan: StagePlan) -> str:
+    if plan.record and plan.decision.action is Action.SKIP:
+        to_the_minute = plan.record.finished_at[:16].replace("T", " ")
+        return f"{to_the_minute}, took {duration(plan.record.duration_seconds)}"
+    return plan.decision.detail

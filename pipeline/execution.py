@@ -40,9 +40,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A job that has begun: with which code, and when."""
+    """A job that has begun: what is done, with which code, and since when."""
 
     stage: Stage
+    action: Action
     code: Mapping[str, str]
     started: float
     started_at: str
@@ -124,7 +125,9 @@ class Executor:
         # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
         if job.decision.action is not Action.RUN:
             code = (sight.record.code if sight.record else store.code_at_begin(context.state_folder)) or code
-        begun = Begun(stage=job.stage, code=code, started=time.monotonic(), started_at=now())
+        begun = Begun(
+            stage=job.stage, action=job.decision.action, code=code, started=time.monotonic(), started_at=now()
+        )
         self._emit(Kind.STAGE_STARTED, job.stage.name, action=job.decision.action)
         if sight.observation.record_problem:
             files.set_aside(path)
@@ -157,7 +160,8 @@ class Executor:
             targets=tuple(result.targets),
             warnings=tuple(result.warnings),
             code=dict(begun.code),
-            runtime=self._runtime.model_dump(mode="json"),
+            # The time of what was continued is not that of the whole: estimates must know.
+            runtime={**self._runtime.model_dump(mode="json"), "action": begun.action},
             environment=describe_environment(),
             started_at=begun.started_at,
             finished_at=now(),

@@ -209,7 +209,7 @@ def _compare_with_other_runs(stage: Stage, context: StageContext) -> dict[str, A
             "changed_inputs": tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
         }
     if others:
-        return {"config_changes": tuple(_field_changes(others[-1], stage))}
+        return {"config_changes": tuple(_field_changes(others[-1], stage)), "compared_run": others[-1].run}
     return {}
 
 

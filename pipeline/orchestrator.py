@@ -87,11 +87,12 @@ class Orchestrator:
                 decision = decide(Observation(stage=stage.name, pending_upstream=pending))
                 plans.append(StagePlan(decision, None))
                 continue
-            sight = self._observe(stage, self._contexts.of(stage, records), forced=forced)
+            context = self._contexts.of(stage, records)
+            sight = self._observe(stage, context, forced=forced)
             decision = decide(sight.observation)
             if decision.action is Action.SKIP and sight.record is not None:
                 records[stage.name] = sight.record
-            plans.append(StagePlan(decision, sight.record, sight.observation.changed_code))
+            plans.append(StagePlan(decision, sight.record, sight.observation.changed_code, sight.damage, context))
         return tuple(plans)
 
     def run(self, *, forced: Collection[str] = (), until: str | None = None) -> tuple[StageOutcome, ...]:

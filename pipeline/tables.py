@@ -99,4 +99,5 @@ def _side_by_side(row: Sequence[str], *, widths: Sequence[int], width: int) -> s
 def _stacked(row: Sequence[str], *, header: Sequence[str], width: int) -> str:
     names = header or [""] * len(row)
     pairs = [f"{name} {cell}".strip() for name, cell in zip(names[1:], row[1:], strict=True) if cell]
-    return f"{row[0]}\n{wrapped(_GAP.join(pairs), width=width, indent=_INDENT, hanging=_INDENT)}".rstrip()
+    head = f"{row[0]}\n" if row[0] else ""  # a row without a name goes on with the one above
+    return f"{head}{wrapped(_GAP.join(pairs), width=width, indent=_INDENT, hanging=_INDENT)}".rstrip()

@@ -16,6 +16,7 @@ from stages.data_generation.stage import DataGenerationStage
 from stages.detection.config import DetectionConfig
 from stages.evaluation.config import EvaluationConfig
 from stages.evaluation.stage import EvaluationStage
+from stages.foreseen import Foreseen
 from stages.training.config import TrainingConfig
 from stages.training.stage import TrainingStage
 
@@ -28,10 +29,18 @@ class DetectionTrainingConfig(TrainingConfig):
 
 def build(configs: Mapping[str, StageConfig]) -> tuple[Stage, ...]:
     """Return the three stages with their configs."""
+    data = cast("DataGenerationConfig", configs["data_generation"])
+    training = cast("TrainingConfig", configs["training"])
+    foreseen = Foreseen(
+        num_train=data.dataset_size,
+        num_test=data.test_size,
+        image_size=data.image_size,
+        task=training.task.model_dump(mode="json"),
+    )
     return (
-        DataGenerationStage(cast("DataGenerationConfig", configs["data_generation"])),
-        TrainingStage(cast("TrainingConfig", configs["training"])),
-        EvaluationStage(cast("EvaluationConfig", configs["evaluation"])),
+        DataGenerationStage(data),
+        TrainingStage(training, foreseen=foreseen),
+        EvaluationStage(cast("EvaluationConfig", configs["evaluation"]), foreseen=foreseen),
     )
 
 

@@ -59,7 +59,8 @@ def test_every_command_knows_json_workspace_and_debug(call: Call, command: str) 
 
 def test_underscores_are_as_good_as_dashes(call: Call) -> None:
     """`--dataset_size` and its like are taken for every long option."""
-    assert call("plan --dataset_size 3 --json").out == call("plan --dataset-size 3 --json").out
+    told = [call("plan --json", f"{option} 3").document["stages"] for option in ("--dataset_size", "--dataset-size")]
+    assert told[0] == told[1]
     forced = call("plan --force_data --on_code_change rerun --json").document
     assert forced["stages"][0]["reason"] == "FORCED"
 
@@ -110,6 +111,8 @@ def test_status_and_plan_decide_the_same(call: Call, tmp_path: Path) -> None:
 
     def both() -> None:
         plan, status = call("plan --json").document, call("status --json").document
+        for stage in plan["stages"]:
+            del stage["estimate"]  # which only a plan has
         assert plan["stages"] == status["stages"]
         assert plan["run"] == status["run"]
 

@@ -15,30 +15,51 @@ PLAN = {
     "80": """\
 numbers  REPAIR  ARTIFACT_DAMAGED  datasets/numbers-01234567/00002.json is
                                    missing; only this is made again
+                                   time about 0.0s (25.0% of its bytes), disk
+                                   about 3 B
 squares  RUN     UPSTREAM_PENDING  numbers would run first; skipped if that
                                    gives the same bytes
+                                   if it runs: time about 0.0s (as it took on
+                                   2026-01-02), disk about 21 B
 cubes    RUN     UPSTREAM_PENDING  numbers would run first; skipped if that
                                    gives the same bytes
+                                   if it runs: time about 0.0s (as it took on
+                                   2026-01-02), disk about 22 B
 total    RUN     UPSTREAM_PENDING  squares, cubes would run first; skipped if
                                    that gives the same bytes
+                                   if it runs: time about 0.0s (as it took on
+                                   2026-01-02), disk about 5 B
+
+in all: time about 0.0s, disk about 51 B; 9.9 GB are free
 """,
     "40": """\
 numbers
   REPAIR  ARTIFACT_DAMAGED
   datasets/numbers-01234567/00002.json
   is missing; only this is made again
+  time about 0.0s (25.0% of its bytes),
+  disk about 3 B
 squares
   RUN  UPSTREAM_PENDING  numbers would
   run first; skipped if that gives the
   same bytes
+  if it runs: time about 0.0s (as it
+  took on 2026-01-02), disk about 21 B
 cubes
   RUN  UPSTREAM_PENDING  numbers would
   run first; skipped if that gives the
   same bytes
+  if it runs: time about 0.0s (as it
+  took on 2026-01-02), disk about 22 B
 total
   RUN  UPSTREAM_PENDING  squares, cubes
   would run first; skipped if that gives
   the same bytes
+  if it runs: time about 0.0s (as it
+  took on 2026-01-02), disk about 5 B
+
+in all: time about 0.0s, disk about 51
+B; 9.9 GB are free
 """,
 }
 
@@ -98,6 +119,7 @@ def settled(text: str) -> str:
     """Return `text` with all times and hashes the same."""
     text = re.sub(r"\b(small|numbers)-[0-9a-f]{8}", r"\1-01234567", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-01-02 03:04", text)
+    text = re.sub(r"\d+\.\d [MGT]B are free", "9.9 GB are free", re.sub(r"\d{4}-\d\d-\d\d", "2026-01-02", text))
     return re.sub(r"\b\d\.\ds\b", "0.0s", text)
 
 

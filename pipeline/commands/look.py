@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.answer import Answer
@@ -9,7 +10,6 @@ from pipeline.decide import Action
 from pipeline.descriptions import (
     head,
     plan_document,
-    plans_text,
     progress_text,
     states_text,
     target_document,
@@ -19,8 +19,11 @@ from pipeline.descriptions import (
     validations_text,
 )
 from pipeline.errors import IntegrityError
+from pipeline.estimate import Foresight, total_of
 from pipeline.options import RunOptions, SettingsOptions
+from pipeline.plan_text import plans_text
 from pipeline.session import open_session
+from pipeline.space import free_bytes
 from pipeline.tables import counted, wrapped
 
 
@@ -30,8 +33,19 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
     forced, until = session.forced(options), session.until(options)
     orchestrator = session.orchestrator(reruns_on_code_change=options.on_code_change == "rerun")
     plans = orchestrator.plan(forced=forced, until=until)
-    document = {**head("plan", session.workspace, orchestrator), "stages": [plan_document(each) for each in plans]}
-    return Answer(document, lambda width: plans_text(plans, width=width))
+    foresight = Foresight(session.workspace, runtime=session.settings.runtime)
+    estimates = [foresight.estimate(*each) for each in zip(orchestrator.stages, plans, strict=False)]
+    num_free = free_bytes(session.workspace.root)
+    document = {
+        **head("plan", session.workspace, orchestrator),
+        "stages": [
+            {**plan_document(each), "estimate": asdict(estimate)}
+            for each, estimate in zip(plans, estimates, strict=True)
+        ],
+        "estimate": asdict(total_of(estimates)),
+        "free_bytes": num_free,
+    }
+    return Answer(document, lambda width: plans_text(plans, estimates, num_free=num_free, width=width))
 
 
 def status(settings: SettingsOptions) -> Answer:

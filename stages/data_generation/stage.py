@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.records import Artifact
+from pipeline.records import Artifact, StageRecord
 from pipeline.space import require_space
 from pipeline.stage import KeptWork, Output, ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.workload import Workload
 from pipeline.workspace import Workspace
 from stages.chunks.manifest import ChunkEntry, ChunkPlan, Manifest, chunk_path, save_manifest
 from stages.data_generation.config import MAX_SHAPES, DataGenerationConfig
 from stages.data_generation.plan import SIZES, DataSetPlan, plan_data_set
 
 _BYTES_BESIDE_PIXELS = 1024  # of a scene, at most: its boxes and labels in the chunk, its lines in the annotations
+_NO_MATTER = {"name", "seed", "chunk_size", *SIZES.values()}  # to how long one scene takes
 
 
 class DataGenerationStage:
@@ -118,6 +120,20 @@ class DataGenerationStage:
         plans = [plan_data_set(config, version=self.version, datasets=workspace.datasets) for config in configs]
         recorded = {workspace.absolute(artifact.path) for record in kept.records for artifact in record.artifacts}
         return find_leavings(workspace.datasets, recorded=recorded, begun=plans)
+
+    def workload(self, context: StageContext | None) -> Workload:
+        """Return the scenes whose chunks are not there yet."""
+        sizes = sum(getattr(self.config, field) for field in SIZES.values())
+        missing = sizes if context is None else sum(chunk.count for chunk in self._plan(context).missing())
+        return Workload(amount=missing, unit="scenes", stored=missing)
+
+    def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:  # noqa: ARG002
+        """Return the scenes that were drawn in the time of `record`, if they were drawn with the same settings."""
+        own = self.config.model_dump(mode="json")
+        if any(record.config.get(name) != value for name, value in own.items() if name not in _NO_MATTER):
+            return None
+        stored = sum(int(record.metrics.get(split, 0)) for split in SIZES)
+        return Workload(amount=record.metrics.get("new_images", 0), unit="scenes", stored=stored)
 
     def _plan(self, context: StageContext) -> DataSetPlan:
         return plan_data_set(self.config, version=self.version, datasets=context.workspace.datasets)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.memory import telling_of_memory
-from pipeline.records import Target
+from pipeline.records import StageRecord, Target
 from pipeline.stage import KeptWork, Output, StageContext, StageResult
+from pipeline.workload import Workload
 from pipeline.workspace import Workspace
-from stages.evaluation.config import EvaluationConfig
+from stages.evaluation.config import SYNTHETIC, EvaluationConfig
 from stages.evaluation.targets import aims, judge
+from stages.foreseen import Foreseen
 
 if TYPE_CHECKING:
     from stages.evaluation.sources import DataSet  # NumPy
@@ -31,8 +33,9 @@ class EvaluationStage:
     inputs: Mapping[str, tuple[str, ...]] = {"data_generation": ("test",), "training": ("weights",)}
     reruns_on_code_change = True
 
-    def __init__(self, config: EvaluationConfig) -> None:
+    def __init__(self, config: EvaluationConfig, *, foreseen: Foreseen | None = None) -> None:
         self.config = config
+        self._foreseen = foreseen  # of the held-out scenes, for estimates
 
     def external_files(self) -> Mapping[str, tuple[Path, ...]]:
         """Return the files of each real data set; raises UsageError where one cannot be read."""
@@ -52,6 +55,25 @@ class EvaluationStage:
 
         recorded = {workspace.absolute(artifact.path) for record in kept.records for artifact in record.artifacts}
         return find_leavings(workspace.results, recorded=recorded)
+
+    def workload(self, context: StageContext | None) -> Workload | None:  # noqa: ARG002
+        """Return the held-out scenes."""
+        num_scenes = self._foreseen.num_test if self._foreseen else 0
+        return Workload(amount=num_scenes, unit="scenes", stored=num_scenes) if num_scenes else None
+
+    def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
+        """Return the held-out scenes of `record`, if it measured the same kind of images with the same settings."""
+        known, own = self._foreseen, self.config.model_dump(mode="json")
+        num_scenes = record.metrics[SYNTHETIC]["num_images"]
+        is_alike = (
+            known is not None
+            and known.has_data_like(before.get("data_generation"))
+            and known.has_model_like(before.get("training"))
+            and all(record.config.get(name) == own[name] for name in ("batch_size", "real_data"))
+            # Real images take their part of the time, however many scenes there are.
+            and (num_scenes == known.num_test or not self.config.real_data)
+        )
+        return Workload(amount=num_scenes, unit="scenes", stored=num_scenes) if is_alike else None
 
     def execute(self, context: StageContext) -> StageResult:
         """Measure on each data set; a stopped evaluation starts over, which costs seconds.

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.errors import IntegrityError, UsageError
+from pipeline.records import StageRecord
 from pipeline.stage import KeptWork, ProgressReport, ProgressRow, StageContext, StageResult
+from pipeline.workload import Workload
 from pipeline.workspace import Workspace
+from stages.foreseen import Foreseen
 from stages.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # a run that finds everything done looks at no checkpoint
     from stages.training.checkpoints import Checkpoint
     from stages.training.progress import ResumePosition, TrainingProgressTracker
+
+_DECIDE_TIME = ("task", "batch_size", "precision", "deterministic", "compile")  # how long one sample takes
 
 
 class TrainingStage:
@@ -23,15 +28,19 @@ class TrainingStage:
     Args:
         data_stage: the stage whose outputs of the kinds `train` and `validation` are the chunks, and whose `manifest`
             lists them.
+        foreseen: what is known of these chunks before they are there, for estimates.
     """
 
     name = "training"
     version = 1
     reruns_on_code_change = False
 
-    def __init__(self, config: TrainingConfig, *, data_stage: str = "data_generation") -> None:
+    def __init__(
+        self, config: TrainingConfig, *, data_stage: str = "data_generation", foreseen: Foreseen | None = None
+    ) -> None:
         self.config = config
         self._data_stage = data_stage
+        self._foreseen = foreseen
 
     @property
     def inputs(self) -> Mapping[str, tuple[str, ...]]:
@@ -111,6 +120,23 @@ class TrainingStage:
         from stages.training.leavings import find_leavings
 
         return find_leavings([workspace.records.path_of(record).with_suffix("") for record in kept.records])
+
+    def workload(self, context: StageContext | None) -> Workload | None:
+        """Return the samples that are still to be trained on, an early stop aside."""
+        if self._foreseen is None:
+            return None
+        checkpoint = _newest(context) if context else None
+        facts = checkpoint.metadata if checkpoint else None
+        left = 1 - facts.global_step / facts.total_steps if facts else 1.0
+        return Workload(amount=left * self.config.epochs * self._foreseen.num_train, unit="samples")
+
+    def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
+        """Return the samples that `record` was trained on, if a sample took as long as it would now."""
+        if self._foreseen is None or not self._foreseen.has_data_like(before.get(self._data_stage)):
+            return None
+        own = self.config.model_dump(mode="json")
+        is_alike = all(record.config.get(name) == own[name] for name in _DECIDE_TIME)
+        return Workload(amount=record.metrics["samples"], unit="samples") if is_alike else None
 
     def _chunk_counts(self, context: StageContext) -> list[int]:
         """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""
