@@ -24,13 +24,13 @@ def _train(
     after it. With `also_at` there is another save every so many seconds, which was not due.
     """
     cadence, now, num_saves, moments = Cadence(RuntimeOptions(**runtime)), 0.0, 0, list[float]()
-    num_left, extra = 0, 0.0
+    num_left, extra, took = 0, 0.0, write_seconds
     for step in range(1, int(seconds / _STEP) + 1):
         now += _STEP + (extra if num_left else 0.0)
         cadence.after_step(_STEP + (extra if num_left else 0.0))
         num_left = max(0, num_left - 1)
         if not num_left:
-            cadence.end_save(write_seconds=write_seconds)
+            cadence.end_save(write_seconds=took)
         is_due = cadence.is_due(step=step, is_writing=bool(num_left))
         if is_due:
             moments.append(now)
@@ -39,7 +39,8 @@ def _train(
             num_saves += 1
             cadence.begin_save(blocked_seconds=0.0 if slowed else cost)
             num_left, extra = slowed, cost / slowed if slowed else 0.0
-    cadence.end_save(write_seconds=write_seconds)
+            took = max(write_seconds, slowed * (_STEP + extra))
+    cadence.end_save(write_seconds=took)
     return moments, cadence
 
 
@@ -73,6 +74,17 @@ def test_saves_that_cost_nothing_are_not_made_all_the_time() -> None:
     """Five seconds of work are soon done again: no step is followed by a save just because saves are cheap."""
     moments, _ = _train(1e-6, seconds=60)
     assert _intervals(moments) == [5.0] * 11
+
+
+def test_a_step_that_others_slow_down_is_no_cost_of_a_save() -> None:
+    """A step of a minute while half a second was written: the next save is put off by what the writing can have cost."""
+    cadence = Cadence(RuntimeOptions())
+    for _ in range(100):
+        cadence.after_step(_STEP)
+    cadence.begin_save(blocked_seconds=0.125)
+    cadence.after_step(60.0)
+    cadence.end_save(write_seconds=0.5)
+    assert cadence.total_seconds == 0.5
 
 
 def test_a_disk_that_takes_long_is_not_kept_busy() -> None:

@@ -61,7 +61,9 @@ class Cadence:
             return
         cost = self._blocked_seconds
         if self._num_plain:
-            cost += self._slowed_seconds - self._num_slowed * self._plain_seconds / self._num_plain
+            slowdown = self._slowed_seconds - self._num_slowed * self._plain_seconds / self._num_plain
+            # No more than the writing took: where other programs slow down long steps, that is not what the save cost.
+            cost += min(slowdown, max(0.0, write_seconds - self._blocked_seconds))
         known = self.estimate_seconds
         self.estimate_seconds = known + _NEWEST * (cost - known) if self._is_known else cost
         self._is_known = True
