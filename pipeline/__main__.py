@@ -12,6 +12,11 @@ def main() -> None:
     # Importing makes hundreds of thousands of objects and no garbage; `open_session` switches it on again.
     gc.disable()
     _leave_out_pydantic_plugins()
+    if sys.argv[1:2] == ["__complete"]:
+        from pipeline.completion import main as complete
+
+        complete(sys.argv[2:])
+        return
     from pipeline.cli import main as run_command_line
 
     sys.exit(run_command_line())

@@ -14,6 +14,7 @@ from typer.models import CommandInfo
 
 from pipeline.answer import Answer
 from pipeline.asking import asking
+from pipeline.completion_scripts import Shell
 from pipeline.options import OutputOptions, PlaceOptions, RunOptions, SettingsOptions, grouped
 
 # What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
@@ -47,6 +48,7 @@ Keep = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; touch nothing.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
+ShellName = Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell.")]
 What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
 
 
@@ -149,6 +151,19 @@ def explain(place: PlaceOptions, *, code: ErrorCode = None) -> Work:
     from pipeline.commands import explain
 
     return partial(explain.explain, code, place)
+
+
+@app.command()
+@grouped
+def completion(shell: ShellName) -> Work:
+    """Print the script that lets a shell complete commands, options, stages, profiles, settings and error codes.
+
+    For the shell in which you are: source <(pipeline completion bash), the same with zsh, or pipeline completion fish |
+    source. The first lines of the script say where it goes for all of them.
+    """
+    from pipeline.commands import completion
+
+    return partial(completion.completion, shell)
 
 
 @progress_app.command("show")

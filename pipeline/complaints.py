@@ -50,11 +50,17 @@ def unknown_setting(key: str, *, models: Models, origins: Mapping[str, str], oth
     """Return the sentence for a key that no setting has, with the nearest that there is."""
     below = [name for name in origins if name.startswith(f"{key}.")]
     key = below[0] if len(below) == 1 else key
-    known = [*others, *models, *(name for section, model in models.items() for name in _known_keys(model, section))]
+    known = [*others, *models, *(name for name, _ in known_settings(models))]
     # `training.lr` is more likely `training.optimizer.lr` than a key that merely looks like it.
     same_end = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     suggestion = nearest(key, same_end, least_likeness=0.0) if same_end else nearest(key, known)
     return f"there is no setting {key}{_from(key, origins)}{suggestion}"
+
+
+def known_settings(models: Models) -> Iterator[tuple[str, str]]:
+    """Yield the key of every setting, and of every table of settings, with its description."""
+    for section, model in models.items():
+        yield from _known_keys(model, section)
 
 
 def nearest(name: str, known: Iterable[str], *, least_likeness: float = 0.5) -> str:
@@ -87,9 +93,9 @@ def _field_at(model: type[BaseModel], keys: tuple[str, ...]) -> FieldInfo | None
     return info
 
 
-def _known_keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _known_keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     for name, info in model.model_fields.items():
-        yield f"{prefix}.{name}"
+        yield f"{prefix}.{name}", info.description or ""
         for nested in _models_in(info.annotation):
             yield from _known_keys(nested, f"{prefix}.{name}")
 

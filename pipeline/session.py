@@ -6,14 +6,17 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.complaints import nearest
 from pipeline.definition import PipelineDefinition, load_definition
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.events import Reporter, Reporters
+from pipeline.explanation import OWN_FOLDER, find_explanations
 from pipeline.interrupts import StopFlag
 from pipeline.options import PlaceOptions, RunOptions, SettingsOptions
 from pipeline.orchestrator import Orchestrator
@@ -133,6 +136,17 @@ def find_definition(
     """Return the pipeline alone, whatever its settings are."""
     _, config_file = _places(options, environment)
     return _definition(read_settings_file(config_file), environment)
+
+
+def find_explanations_of(place: PlaceOptions) -> dict[str, Path]:
+    """Return the files that explain error codes: of this program, of the pipeline in `place`, of the built-in one."""
+    folders = [OWN_FOLDER]
+    # Other pipelines may have stages of the built-in one.
+    for definition in (partial(find_definition, place), partial(load_definition, BUILT_IN_PIPELINE)):
+        with suppress(PipelineError):  # it may be the very error that is to be explained
+            if folder := definition().explanations:
+                folders.append(folder)
+    return find_explanations(folders)
 
 
 def _places(options: SettingsOptions | PlaceOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:

@@ -27,6 +27,7 @@ COMMANDS = (
     "config show",
     "config schema",
     "explain",
+    "completion",
 )
 
 
@@ -51,7 +52,7 @@ def test_no_words_ask_for_help(call: Call) -> None:
     assert call().out == call("--help").out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "completion"])
 def test_every_command_knows_json_workspace_and_debug(call: Call, command: str) -> None:
     """Three options are everywhere."""
     assert {"--json", "--workspace", "--debug"} <= set(call(command, "--help").out.split())

@@ -17,7 +17,9 @@ _HEAVY = {"torch", "torchvision", "numpy", "aggdraw", "PIL", "safetensors", "fas
 _LAYERS = (
     {"__main__"},
     {"cli"},
+    {"completion"},
     {"app"},
+    {"completion_values"},
     {"commands"},
     {"session", "descriptions", "settings_schema", "garbage", "plan_text"},
     {"retention"},
@@ -30,7 +32,7 @@ _LAYERS = (
     {"workload"},
     {"stage", "stat_cache"},
     {"workspace"},
-    {"console", "failures", "answer", "options", "asking", "explanation"},
+    {"console", "failures", "answer", "options", "asking", "explanation", "completion_scripts"},
     {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
     {
         "records",

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.answer import Answer
-from pipeline.definition import load_definition
 from pipeline.descriptions import SCHEMA_VERSION
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import UsageError
 from pipeline.explanation import GROUPS, OWN_FOLDER, Explanation, find_explanations, load_explanation
 from pipeline.options import PlaceOptions
-from pipeline.profiles import BUILT_IN_PIPELINE
-from pipeline.session import find_definition
+from pipeline.session import find_explanations_of
 from pipeline.tables import wrapped
 
 _SHORT = re.compile(r"[eE]?(\d{1,4})")  # of E0417: e417, 417
@@ -25,11 +21,11 @@ _SHORT = re.compile(r"[eE]?(\d{1,4})")  # of E0417: e417, 417
 def explain(word: str | None, place: PlaceOptions) -> Answer:
     """Tell what the code `word` means; without one, which codes there are."""
     if word is None:
-        return _all_codes(_with_those_of_the_pipeline(place))
+        return _all_codes(find_explanations_of(place))
     code = f"E{match[1]:0>4}" if (match := _SHORT.fullmatch(word)) else word.upper()
     known = find_explanations([OWN_FOLDER])
     if code not in known:
-        known = _with_those_of_the_pipeline(place)
+        known = find_explanations_of(place)
     if code not in known:
         raise UsageError(
             f"there is no error code {word!r}; did you mean {_nearest(code, known)!r}?",
@@ -54,17 +50,6 @@ def _nearest(code: str, known: Iterable[str]) -> str:
 def _split(code: str) -> tuple[str, str]:
     letters = code.rstrip("0123456789")
     return letters, code[len(letters) :] or "0"
-
-
-def _with_those_of_the_pipeline(place: PlaceOptions) -> dict[str, Path]:
-    """Return what is explained: by this program, by the pipeline that the settings name, and by the built-in one."""
-    folders = [OWN_FOLDER]
-    # Other pipelines may have stages of the built-in one.
-    for definition in (partial(find_definition, place), partial(load_definition, BUILT_IN_PIPELINE)):
-        with suppress(PipelineError):  # it may be the very error that is to be explained
-            if folder := definition().explanations:
-                folders.append(folder)
-    return find_explanations(folders)
 
 
 def _all_codes(known: Mapping[str, Path]) -> Answer:
