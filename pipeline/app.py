@@ -46,6 +46,7 @@ Keep = Annotated[
     int | None, typer.Option("--keep", metavar="N", min=1, help="Keep the N runs that were last started, no others.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; touch nothing.")]
+Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
 ShellName = Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell.")]
@@ -128,6 +129,16 @@ def validate(settings: SettingsOptions, *, deep: Deep = False) -> Work:
     from pipeline.commands import look
 
     return partial(look.validate, settings, is_deep=deep)
+
+
+@app.command()
+@grouped
+def report(settings: SettingsOptions, *, opens: Open = False) -> Work:
+    """Write what a run came to as one HTML file, results/<run>/report.html; `run` does so at its end."""
+    from pipeline.browser import show_file
+    from pipeline.commands import report
+
+    return partial(report.report, settings, show=show_file if opens else None)
 
 
 @app.command("import-checkpoint")

@@ -106,6 +106,7 @@ class RuntimeOptions(BaseModel):
     grace_seconds: float = Field(30.0, gt=0, description="seconds between SIGTERM and SIGKILL; Slurm, Kubernetes: 30")
     sample_log: bool = Field(False, description="write the sample ids of every training step to logs/samples.jsonl")
     tensorboard: bool = Field(True, description="write TensorBoard event files when the package is installed")
+    report: bool = Field(True, description="write results/<run>/report.html at the end of a run")
     secrets: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
         (), description="environment variables whose values are never written or shown"
     )

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,18 @@ _FLAGS = ("dataset_size", "epochs", "batch_size", "device")
 
 @dataclass(frozen=True)
 class Session:
-    """A pipeline, its settings, and where it works."""
+    """A pipeline, its settings, and where it works.
+
+    Attributes:
+        pipeline: the name of the pipeline, "module:attribute".
+        file: what the settings file says; empty where there is none.
+    """
 
     definition: PipelineDefinition
     settings: Settings
     workspace: Workspace
+    pipeline: str = BUILT_IN_PIPELINE
+    file: SettingsFile = field(default_factory=SettingsFile)
 
     def orchestrator(
         self,
@@ -115,7 +122,9 @@ def open_session(
         UsageError: the pipeline cannot be loaded, or a setting cannot be used.
     """
     workspace, config_file = _places(options, environment)
-    definition = _definition(read_settings_file(config_file), environment)
+    file = read_settings_file(config_file)
+    pipeline = _pipeline_name(file, environment)
+    definition = _definition(pipeline)
     settings = resolve(
         definition,
         profile=_profile(options),
@@ -127,7 +136,7 @@ def open_session(
     if not gc.isenabled():
         gc.freeze()  # what was imported stays: no collection need look at it, not even the one at the end
         gc.enable()
-    return Session(definition, settings, workspace)
+    return Session(definition, settings, workspace, pipeline, file)
 
 
 def find_definition(
@@ -135,7 +144,7 @@ def find_definition(
 ) -> PipelineDefinition:
     """Return the pipeline alone, whatever its settings are."""
     _, config_file = _places(options, environment)
-    return _definition(read_settings_file(config_file), environment)
+    return _definition(_pipeline_name(read_settings_file(config_file), environment))
 
 
 def find_explanations_of(place: PlaceOptions) -> dict[str, Path]:
@@ -157,8 +166,11 @@ def _places(options: SettingsOptions | PlaceOptions, environment: Mapping[str, s
     return workspace, find_settings_file(options.config, workspace=workspace.root, environment=environment)
 
 
-def _definition(file: SettingsFile, environment: Mapping[str, str]) -> PipelineDefinition:
-    name = environment.get("PIPELINE_PIPELINE") or file.pipeline or BUILT_IN_PIPELINE
+def _pipeline_name(file: SettingsFile, environment: Mapping[str, str]) -> str:
+    return environment.get("PIPELINE_PIPELINE") or file.pipeline or BUILT_IN_PIPELINE
+
+
+def _definition(name: str) -> PipelineDefinition:
     if name != BUILT_IN_PIPELINE and (folder := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, folder)  # a user's own pipeline lies beside its settings; nothing else is looked for there
     return load_definition(name)

@@ -107,6 +107,17 @@ def _unpad(
     return rows, (ids[rows], np.asarray(boxes, np.float64)[rows], padded[rows])
 
 
+@dataclass(frozen=True)
+class CocoEvaluation:
+    """The figures, and the precision that they are means of: [IoU .50 to .95, recall 0 to 1, class, area of COCO].
+
+    It is the best precision at that recall or a higher one, and -1 where there is no such object.
+    """
+
+    figures: CocoFigures
+    precision: Floats
+
+
 def coco_figures(
     truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike, classes: Sequence[str]
 ) -> CocoFigures:
@@ -114,6 +125,13 @@ def coco_figures(
 
     At most 100 detections an image count, the best of each class, as in COCO.
     """
+    return evaluate(truth, detections, image_ids=image_ids, classes=classes).figures
+
+
+def evaluate(
+    truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike, classes: Sequence[str]
+) -> CocoEvaluation:
+    """Return the figures of `coco_figures` with the precision by recall."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     with _without_collection():
@@ -123,14 +141,19 @@ def coco_figures(
         found = COCO({**expected.dataset, "annotations": _detection_rows(detections)})
         evaluation = COCOeval_faster(expected, found, iouType="bbox", print_function=_say_nothing)
         evaluation.run()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU threshold, recall, class]
-    per_class = {name: _class_figures(precision[:, :, index]) for index, name in enumerate(classes)}
-    return CocoFigures(per_class, *(_known(value) for value in evaluation.stats))
+    precision = evaluation.eval["precision"][..., -1]
+    per_class = {name: _class_figures(precision[:, :, index, 0]) for index, name in enumerate(classes)}
+    return CocoEvaluation(CocoFigures(per_class, *(_known(value) for value in evaluation.stats)), precision)
 
 
 def agnostic_figures(truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike) -> CocoFigures:
     """Return the COCO figures with all classes taken as one."""
-    return coco_figures(
+    return evaluate_agnostic(truth, detections, image_ids=image_ids).figures
+
+
+def evaluate_agnostic(truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike) -> CocoEvaluation:
+    """Return the same with all classes taken as one."""
+    return evaluate(
         replace(truth, labels=np.zeros_like(truth.labels)),
         replace(detections, labels=np.zeros_like(detections.labels)),
         image_ids=image_ids,

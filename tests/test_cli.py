@@ -18,6 +18,7 @@ COMMANDS = (
     "run",
     "plan",
     "status",
+    "report",
     "reset",
     "gc",
     "validate",
@@ -91,7 +92,16 @@ def test_results_go_to_stdout_and_talk_to_stderr(call: Call) -> None:
 def test_a_run_tells_times_targets_and_results(call: Call) -> None:
     """The document has for each stage action, reason and seconds, and for each target whether it is met."""
     document = call("run --json").document
-    assert document.keys() == {"schema_version", "command", "workspace", "run", "stages", "targets", "results"}
+    assert document.keys() == {
+        "schema_version",
+        "command",
+        "workspace",
+        "run",
+        "stages",
+        "targets",
+        "results",
+        "report",
+    }
     assert document["targets"] == [
         {"data_set": "toy", "metric": "total", "minimum": 10.0, "value": 130.0, "is_met": True}
     ]

@@ -74,7 +74,7 @@ def test_options_are_completed_that_may_still_be_given() -> None:
         ("pipeline run --set 'cubes.", ["cubes.mode="]),
         ("pipeline run --device c", ["cpu", "cuda"]),
         ("pipeline run --on-code-change ", ["warn", "rerun"]),
-        ("pipeline explain E041", [f"E041{digit}" for digit in range(8)]),
+        ("pipeline explain E041", [f"E041{digit}" for digit in range(9)]),
         ("pipeline explain T", ["T0001"]),
         ("pipeline completion ", ["bash", "zsh", "fish"]),
         ("pipeline run --config ", [FILES]),

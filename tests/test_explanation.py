@@ -99,7 +99,7 @@ def test_all_codes_are_listed_by_what_they_end_with(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("E0471", "E0417"), ("419", "E0417"), ("E0599", "E0601"), ("t0002", "T0001"), ("rubbish", "T0001")],
+    [("E0471", "E0417"), ("419", "E0418"), ("E0599", "E0601"), ("t0002", "T0001"), ("rubbish", "T0001")],
 )
 def test_an_unknown_code_names_the_nearest(call: Call, word: str, near: str) -> None:
     """It is a usage error like any other."""

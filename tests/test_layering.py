@@ -13,6 +13,7 @@ import pytest
 _ROOT = Path(__file__).parent.parent
 _STAGES = ("data_generation", "training", "detection", "evaluation")
 _HEAVY = {"torch", "torchvision", "numpy", "aggdraw", "PIL", "safetensors", "faster_coco_eval", "tensorboard", "scipy"}
+_PAGES = {"jinja2", "markupsafe", "vl_convert", "xml"}  # what makes reports
 # higher rows may import lower rows, never the other way round
 _LAYERS = (
     {"__main__"},
@@ -30,9 +31,9 @@ _LAYERS = (
     {"stage_process", "outcomes", "estimate"},
     {"announcement", "observe", "reset", "validation", "code_digest", "graph", "definition"},
     {"workload"},
-    {"stage", "stat_cache"},
+    {"stage", "stat_cache", "report"},
     {"workspace"},
-    {"console", "failures", "answer", "options", "asking", "explanation", "completion_scripts"},
+    {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts"},
     {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
     {
         "records",
@@ -145,7 +146,7 @@ def test_quick_commands_load_little(arguments: list[str], tmp_path: Path) -> Non
     """`--help`, `plan`, `status`, `reset`, `gc` and `config` load neither torch nor anything else that is slow."""
     loaded = _loaded(*arguments, workspace=tmp_path)
     assert "pipeline" in loaded
-    assert not loaded & (_HEAVY | {"rich", "asyncio"})
+    assert not loaded & (_HEAVY | _PAGES | {"rich", "asyncio"})
 
 
 def test_a_run_that_finds_everything_done_loads_little(tmp_path: Path) -> None:
@@ -157,7 +158,8 @@ def test_a_run_that_finds_everything_done_loads_little(tmp_path: Path) -> None:
     assert "numpy" in _loaded("run", *settings, workspace=tmp_path)
     loaded = _loaded("run", *settings, workspace=tmp_path)
     assert {"pipeline", "stages", "pydantic"} <= loaded
-    assert not loaded & (_HEAVY | {"rich", "asyncio", "multiprocessing", "ctypes", "logging", "email", "zipfile"})
+    useless = {"rich", "asyncio", "multiprocessing", "ctypes", "logging", "email", "zipfile"}
+    assert not loaded & (_HEAVY | _PAGES | useless)
 
 
 def test_help_does_not_load_the_stages(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ class Careless:
             try:
                 raise KeyError(token)
             except KeyError as error:
-                raise StageFailed(f"no access with {token}", hint=f"try another than {token!r}") from error
+                hint = f"try another than {token!r}"
+                raise StageFailed(f"no access with {token}", code="T0001", hint=hint) from error
         path = context.results_folder / "done.txt"
         files.write_bytes(path, b"done")
         target = Target(data_set=token, metric=token, minimum=1.0, value=0.5)
@@ -112,12 +113,13 @@ def test_the_canary_is_in_no_file_and_no_stream(project: Path) -> None:
     settings = [f"careless.label={json.dumps(_SECRET)}", f'careless.nested.tokens=[{{"x" = {json.dumps(_SECRET)}}}]']
     chosen = [word for setting in settings for word in ("--set", setting)]
     said = b""
-    for words in (["run"], ["run", "--set", "careless.count=2"], ["status"], ["plan"], ["config", "show"]):
+    for words in (["run"], ["run", "--set", "careless.count=2"], ["status"], ["plan"], ["report"], ["config", "show"]):
         for columns in (0, 40):
             for form in ([], ["--json"]):
                 code, told = _run(project, *words, *chosen, *form, columns=columns)
                 assert code == 0, told
                 said += told
+    assert len(list((project / "workspace").glob("results/*/report.html"))) == 2
     record = next((project / "workspace" / "checkpoints" / "careless").glob("*.json")).read_text()
     assert "[secret CANARY]" in record
     assert b"token [secret CANARY]" in said

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from pipeline.answer import Answer
+from pipeline.commands.report import write_at_end
 from pipeline.console import console
 from pipeline.descriptions import decision_document, head, near, target_document, targets_of, targets_text
-from pipeline.errors import TargetsMissed
-from pipeline.events import Reporters
+from pipeline.errors import StageFailed, TargetsMissed
+from pipeline.events import Event, Kind, Reporter, Reporters
 from pipeline.interrupts import StopFlag, stop_on_signals
 from pipeline.options import RunOptions, SettingsOptions
 from pipeline.outcomes import StageOutcome
@@ -39,7 +41,13 @@ def run(
             reruns_on_code_change=options.on_code_change == "rerun",
             command=command,
         )
-        outcomes = orchestrator.run(forced=forced, until=until)
+        warn = partial(_warn, reporter)
+        try:
+            outcomes = orchestrator.run(forced=forced, until=until)
+        except StageFailed:
+            write_at_end(session, orchestrator, (), warn=warn)  # how far it came, and what stopped it
+            raise
+        report = write_at_end(session, orchestrator, outcomes, warn=warn)
     targets = targets_of(outcome.record for outcome in outcomes)
     results = session.workspace.results / orchestrator.run_name
     document = {
@@ -50,17 +58,24 @@ def run(
         ],
         "targets": [target_document(target) for target in targets],
         "results": str(results) if results.is_dir() else None,
+        "report": str(report) if report else None,
     }
 
     def text(width: int) -> str:
-        parts = [_times_text(outcomes, width=width), targets_text(targets, width=width), _results_text(results)]
+        parts = [_times_text(outcomes, width=width), targets_text(targets, width=width), _results_text(results, report)]
         return "\n\n".join(filter(None, parts))
 
     return Answer(document, text, _missed(targets) if requires_targets else None)
 
 
-def _results_text(folder: Path) -> str:
-    return f"results: {near(folder)}" if folder.is_dir() else ""
+def _results_text(folder: Path, report: Path | None) -> str:
+    if not folder.is_dir():
+        return ""
+    return f"results: {near(folder)}" + (f"\nreport: {near(report)}" if report else "")
+
+
+def _warn(reporter: Reporter, text: str) -> None:
+    reporter.emit(Event(Kind.WARNING, "", {"text": text}))
 
 
 def _reporters(session: Session, talk: TextIO | None, stop: StopFlag) -> Reporters:

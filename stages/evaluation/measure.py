@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from stages.coco import CocoFigures, CocoImage, CocoSet, Detections, Truth, agnostic_figures, coco_figures, result_rows
+from stages.coco import (
+    CocoEvaluation,
+    CocoFigures,
+    CocoImage,
+    CocoSet,
+    Detections,
+    Truth,
+    evaluate,
+    evaluate_agnostic,
+    result_rows,
+)
 from stages.evaluation.repetitions import without_repetitions
 from stages.evaluation.sources import DataSet, LabelledBatch
 from stages.evaluation.tables import concatenate, select
@@ -27,11 +37,33 @@ class Measurement:
         figures: the COCO figures, `agnostic_…` with all classes taken as one, `per_class`, and counts.
         truth: the COCO document of the images that were measured on.
         predictions: the COCO results document; category ids are those of `truth`.
+        view: the same as what a report shows of it.
     """
 
     figures: dict[str, Any]
     truth: dict[str, Any]
     predictions: list[dict[str, Any]]
+    view: View
+
+
+@dataclass(frozen=True)
+class View:
+    """What was found and what is really there, and the figures of it: by class where that can be told.
+
+    Where detector and data set share no class, all are taken as one. Crowds are in the truth as any object.
+
+    Attributes:
+        seen: images, classes and truth; labels are places in its classes.
+        found: one row for each detection, labels as in the truth.
+        evaluation: over the classes of `seen` whose places are in `shared`; None where nothing could be measured.
+        num_skipped: images that were left out.
+    """
+
+    seen: CocoSet
+    found: Detections
+    evaluation: CocoEvaluation | None
+    shared: tuple[int, ...]
+    num_skipped: int
 
 
 def measure(
@@ -60,26 +92,39 @@ def measure(
         "num_skipped": _num_skipped(data_set),
         "skipped": {reason: len(names) for reason, names in data_set.skipped.items()},
     }
-    figures = _figures_by_class(seen, detections, shared=data_set.vocabulary.shared)
-    figures |= _agnostic_figures(seen, concatenate(merged))
-    return Measurement(figures | counts, seen.to_document(), result_rows(detections))
+    shared, image_ids = data_set.vocabulary.shared, [image.id for image in images]
+    known = replace(seen, truth=select(seen.truth, np.isin(seen.truth.labels, shared)))
+    by_class = (
+        evaluate(known.truth, detections, image_ids=image_ids, classes=seen.classes) if images and shared else None
+    )
+    single = concatenate(merged)
+    agnostic = evaluate_agnostic(seen.truth, single, image_ids=image_ids) if images else None
+    figures = _figures_by_class(seen, by_class, shared=shared) | _agnostic_figures(agnostic) | counts
+    if by_class is None:
+        view = _as_one(seen, single, agnostic, num_skipped=_num_skipped(data_set))
+    else:
+        view = View(known, detections, by_class, shared, _num_skipped(data_set))
+    return Measurement(figures, seen.to_document(), result_rows(detections), view)
 
 
-def _figures_by_class(seen: CocoSet, detections: Detections, *, shared: tuple[int, ...]) -> dict[str, Any]:
-    """Return the figures over the classes that both the detector and the data set know."""
-    if not seen.images or not shared:
+def _figures_by_class(seen: CocoSet, evaluation: CocoEvaluation | None, *, shared: tuple[int, ...]) -> dict[str, Any]:
+    if evaluation is None:
         return _UNDEFINED.to_json()
-    truth = select(seen.truth, np.isin(seen.truth.labels, shared))
-    figures = coco_figures(truth, detections, image_ids=[image.id for image in seen.images], classes=seen.classes)
+    figures = evaluation.figures
     names = [seen.classes[label] for label in shared]
     return replace(figures, per_class={name: figures.per_class[name] for name in names}).to_json()
 
 
-def _agnostic_figures(seen: CocoSet, merged: Detections) -> dict[str, Any]:
-    figures = _UNDEFINED
-    if seen.images:
-        figures = agnostic_figures(seen.truth, merged, image_ids=[image.id for image in seen.images])
+def _agnostic_figures(evaluation: CocoEvaluation | None) -> dict[str, Any]:
+    figures = evaluation.figures if evaluation else _UNDEFINED
     return {f"agnostic_{name}": getattr(figures, name) for name in _AGNOSTIC}
+
+
+def _as_one(seen: CocoSet, merged: Detections, evaluation: CocoEvaluation | None, *, num_skipped: int) -> View:
+    """Return what was seen and found with all classes taken as one."""
+    truth = replace(seen.truth, labels=np.zeros_like(seen.truth.labels))
+    found = replace(merged, labels=np.zeros_like(merged.labels))
+    return View(CocoSet(seen.images, ("object",), truth), found, evaluation, (0,), num_skipped)
 
 
 def _num_skipped(data_set: DataSet) -> int:

@@ -10,8 +10,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pipeline.errors import IntegrityError
+from stages.chunks.chunk import map_chunk
 from stages.chunks.listed import ListedChunks
 from stages.chunks.manifest import load_manifest
 from stages.chunks.reader import ChunkReader, Damage
@@ -55,6 +57,9 @@ class DataSet(Protocol):
     def batches(self, batch_size: int) -> Iterator[LabelledBatch]:
         """Yield all images that can be measured on, in order; arrays are valid until the next batch."""
 
+    def picture(self, image: CocoImage) -> Image.Image:
+        """Return one of the images of the batches, for people; raises IntegrityError or Unusable where it is gone."""
+
 
 class HeldOutScenes:
     """The `test` split of the generated data; `meta` is what its manifest says of the samples."""
@@ -82,6 +87,13 @@ class HeldOutScenes:
                 scales=np.ones(len(ids)),
                 truth=truth_of(batch.sample_ids, batch.arrays["boxes"], batch.arrays["labels"]),
             )
+
+    def picture(self, image: CocoImage) -> Image.Image:
+        """Return a scene; raises OSError or IntegrityError where its chunk cannot be read any more."""
+        places = ((number, self._chunks.sample_ids(number)) for number in range(len(self._chunks.counts)))
+        chunk_id, ids = next((number, ids) for number, ids in places if image.id in ids)
+        pixels = map_chunk(self._chunks.path(chunk_id))["image"][image.id - ids.start]
+        return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
 
 def _give_up(damage: Damage) -> NoReturn:
@@ -118,6 +130,10 @@ class RealImages:
                 loaded = []
         if loaded:
             yield _batch_of(loaded)
+
+    def picture(self, image: CocoImage) -> Image.Image:
+        """Return an image as its file has it; raises Unusable where it cannot be read any more."""
+        return read_picture(next(one.path for one in self._folder.images if one.image_id == image.id))
 
     def _load(self, image: RealImage) -> _Loaded:
         picture = read_picture(image.path)

@@ -87,6 +87,7 @@ class EvaluationStage:
         from stages.determinism import numerics  # torch
         from stages.evaluation.detector import load_detector
         from stages.evaluation.measure import measure
+        from stages.evaluation.report import save_report_part
         from stages.evaluation.results import save_measurement, save_results
         from stages.evaluation.sources import open_data_sets
 
@@ -107,6 +108,7 @@ class EvaluationStage:
             )
             metrics[data_set.name] = measurement.figures
             outputs += save_measurement(context, data_set.name, measurement)
+            outputs.append(save_report_part(context, data_set, measurement.view))
             warnings += _warnings_of(data_set)
             context.info(_figures_of(data_set.name, measurement.figures))
         for text in warnings:

@@ -1,0 +1,1 @@
+"""The report of a run: one HTML file drawn from records, results and the log of events."""

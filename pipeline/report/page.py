@@ -1,0 +1,145 @@
+"""Turns the content of a report into one HTML file that needs nothing else: no script, no network, no font."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import __version__
+from pipeline.records import Target
+from pipeline.report.charts import Chart
+from pipeline.report.content import Content
+from pipeline.report.parts import Box, Picture
+from pipeline.secrets import hide_text
+from pipeline.tables import counted
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SHADES = 9
+_TAG_SIZE = 16  # how many lines of words a picture is wide
+_LETTER_WIDTH = 0.62  # of its height, in a bold letter of common fonts
+
+
+def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "") -> bytes:
+    """Return the page; `pictures` are those of `content.charts()`, `trouble` says why there are none."""
+    return _page(
+        "report.html",
+        charts=content.charts(),
+        pictures=pictures,
+        trouble=trouble,
+        run=content.run,
+        profile=content.profile,
+        verdict=content.verdict,
+        sections=content.sections,
+    )
+
+
+def _page(template: str, *, charts: Sequence[Chart], pictures: Sequence[str], **values: Any) -> bytes:
+    from markupsafe import Markup
+
+    # Only what `svg.clean` has made, and our own style sheet, are taken as they are; all else is escaped.
+    drawn = _Drawn({id(chart): Markup(picture) for chart, picture in zip(charts, pictures, strict=True)})  # noqa: S704
+    style = Markup((_TEMPLATES / "style.css").read_text())  # noqa: S704
+    text = (
+        _environment()
+        .get_template(template)
+        .render(**values, drawn=drawn, style=style, policy=_policy(style), version=__version__)
+    )
+    return hide_text(text).encode(errors="replace")
+
+
+class _Drawn:
+    """The pictures of charts, looked up by the chart itself: it holds lists, and so is no key."""
+
+    def __init__(self, pictures: Mapping[int, str]) -> None:
+        self._pictures = pictures
+
+    def get(self, item: object) -> str:
+        """Return the picture of `item`; empty where there is none."""
+        return self._pictures.get(id(item), "")
+
+
+def _policy(style: str) -> str:
+    """Return what the page may do: show its own pictures, and use the one style sheet whose digest is given."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters.update(
+        figure=_figure, shade=_shade, share=_share, described=_described, tag_place=_tag_place, words_of=_words_of
+    )
+    return environment
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    # Figures under each other have as many digits, as long as that shows what they are.
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def _shade(count: int, counts: Sequence[int]) -> int:
+    """Return how dark the cell of a matrix is, 0 to 9, by its share of the row."""
+    if not count:
+        return 0
+    return max(1, round(_SHADES * count / sum(counts)))
+
+
+def _share(target: Target) -> float:
+    """Return the length of the bar of a target, 0 to 100."""
+    return round(100 * min(1.0, max(0.0, target.value or 0.0)), 2)
+
+
+def _described(picture: Picture) -> str:
+    """Return a picture in words: what is there and what was found."""
+    missed = sum(not box.is_right for box in picture.truth)
+    wrong = sum(not box.is_right for box in picture.found)
+    there = f"{counted(len(picture.truth), 'true object')} ({_names(picture.truth)}), {missed} of them missed"
+    found = f"{counted(len(picture.found), 'prediction')} ({_names(picture.found)}), {wrong} of them wrong"
+    return f"{picture.name}: {there}; {found}."
+
+
+@dataclass(frozen=True)
+class _TagPlace:
+    """Where the words of a box stand: above it, or below where it is on one side only; inside the picture."""
+
+    x: float
+    y: float
+    size: float
+    anchor: str
+
+
+def _tag_place(box: Box, picture: Picture, words: str) -> _TagPlace:
+    size = picture.width / _TAG_SIZE
+    above, below = box.y - size / 4, box.y + box.height + size
+    has_room_below = below < picture.height
+    y = below if has_room_below and not box.is_right else above if above > size else min(below, picture.height - 1)
+    is_right_side = box.x + len(words) * size * _LETTER_WIDTH > picture.width
+    x = min(box.x + box.width, picture.width) if is_right_side else max(0.0, box.x)
+    return _TagPlace(round(x, 2), round(y, 2), round(size, 2), "end" if is_right_side else "start")
+
+
+def _words_of(box: Box) -> str:
+    """Return what is said of a prediction: of a right one its score alone, as its name stands on the other side."""
+    score = "" if box.score is None else f"{box.score:.2f}"
+    return score if box.is_right and score else f"{box.label} {score}".rstrip()
+
+
+def _names(boxes: Sequence[Box]) -> str:
+    return ", ".join(box.label for box in boxes) or "none"

@@ -1,0 +1,67 @@
+"""Gathers what is known of a run and writes its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline import files
+from pipeline.errors import IntegrityError
+from pipeline.event_reader import read_events
+from pipeline.records import StageRecord
+from pipeline.report.content import Content, content_of
+from pipeline.report.history import History, read_history
+from pipeline.report.page import report_page
+from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
+from pipeline.report.renderer import draw
+from pipeline.report.sheet import REPORT_NAME, SHEET_NAME, RunSheet
+from pipeline.workspace import Workspace
+
+EVENTS_NAME = "events.jsonl"
+
+
+def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
+    """Write `report.html` and the sheet of a run into its results folder, and return the path of the report.
+
+    Raises:
+        OSError, PipelineError: it cannot be written.
+    """
+    content = gather(sheet, workspace=workspace)
+    pictures, trouble = draw(content.charts())
+    folder = workspace.results / sheet.run
+    files.write_bytes(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
+    # Last: with the sheet there, the report is known to be written.
+    files.write_bytes(folder / SHEET_NAME, sheet.to_bytes())
+    return folder / REPORT_NAME
+
+
+def gather(sheet: RunSheet, *, workspace: Workspace) -> Content:
+    """Read records, log and what the stages have added; what cannot be read is told in the report."""
+    records = sheet.records(workspace)
+    problems: list[str] = []
+    history = history_of(sheet, records, workspace=workspace, problems=problems)
+    parts = list(_parts(records, workspace=workspace, problems=problems))
+    return content_of(sheet, records, history, parts, problems=problems)
+
+
+def history_of(
+    sheet: RunSheet, records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]
+) -> History:
+    """Return what the log of events tells of the stages: each under the name of the run that did its work."""
+    runs = {stage.name: records[stage.name].run if stage.name in records else sheet.run for stage in sheet.stages}
+    try:
+        return read_history(read_events(workspace.logs / EVENTS_NAME), runs=runs, is_running=bool(workspace.owner))
+    except (OSError, IntegrityError) as error:
+        problems.append(f"the log of events cannot be read: {error}")
+        return read_history((), runs=runs)
+
+
+def _parts(records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]) -> Iterable[ReportPart]:
+    for record in records.values():
+        for artifact in record.artifacts:
+            if artifact.kind != REPORT_KIND:
+                continue
+            try:
+                yield load_part(workspace.resolve(artifact.path))
+            except (OSError, IntegrityError, NoPart) as error:
+                problems.append(str(error))
