@@ -27,6 +27,7 @@ COMMANDS = (
     "progress reset",
     "config show",
     "config schema",
+    "doctor",
     "explain",
     "completion",
 )
