@@ -135,7 +135,7 @@ def ours(folder: Path, width: int, num_steps: int) -> float:
     )
     stop, logs = StopFlag(), folder / "logs"
     reporter = Reporters(
-        LineConsole(io.StringIO(), interval=5.0, stop=stop),
+        LineConsole(io.StringIO(), stop=stop),
         EventLog(logs / "events.jsonl", tell=print),
         LogFile(logs / "run.log", interval=5.0, tell=print),
     )

@@ -40,6 +40,9 @@ app.add_typer(config_app, name="config")
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Tell no progress; only results and errors.")]
 RequireTargets = Annotated[bool, typer.Option("--require-targets", help="Exit with 3 when a target is missed.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Show the run that works here until it ends, or Ctrl+C: the run goes on.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read every byte, whatever the file system says of a file.")]
 Keep = Annotated[
@@ -90,11 +93,15 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Work:
 
 @app.command()
 @grouped
-def status(settings: SettingsOptions) -> Work:
+def status(settings: SettingsOptions, output: OutputOptions, *, watch: Watch = False) -> Work:
     """Tell what is done, where it was interrupted, or why it is stale."""
-    from pipeline.commands import look
+    if not watch:
+        from pipeline.commands import look
 
-    return partial(look.status, settings)
+        return partial(look.status, settings)
+    from pipeline.commands import watch as watching
+
+    return partial(watching.watch, settings, stream=None if output.json else sys.stdout)
 
 
 @app.command()
@@ -153,19 +160,6 @@ def import_checkpoint(file: CheckpointFile, settings: SettingsOptions) -> Work:
     from pipeline.commands import import_checkpoint
 
     return partial(import_checkpoint.import_checkpoint, settings, file)
-
-
-@app.command()
-@grouped
-def doctor(settings: SettingsOptions) -> Work:
-    """Tell whether everything that a run needs is there and works, with advice; ends with 1 where something is not.
-
-    Python, packages, torch, GPU, cores, shared memory; and of the workspace free space, write speed and locking, for
-    which a small file is written and removed.
-    """
-    from pipeline.commands import doctor
-
-    return partial(doctor.doctor, settings)
 
 
 @app.command()

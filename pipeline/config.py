@@ -83,7 +83,7 @@ class RuntimeOptions(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training and evaluation compute")
     incremental: bool = Field(True, description="begin to train while the data set is still being made")
     num_workers: int = Field(0, ge=0, le=256, description="processes for data generation; 0: one per usable core")
-    log_interval_seconds: float = Field(5.0, gt=0, le=3600, description="between progress lines when not on a terminal")
+    log_interval_seconds: float = Field(5.0, gt=0, le=3600, description="between progress lines in a run's log file")
     checkpoint_interval_steps: int = Field(
         0, ge=0, le=10**12, description="training steps between extra checkpoints; 0: off"
     )

@@ -57,6 +57,22 @@ def read_events(path: Path, *, offset: int = 0) -> Iterator[LoggedEvent]:
         yield LoggedEvent(time, run, event, end)
 
 
+class FollowedLog:
+    """The events of the newest run in a log, and then all that are appended to it; a log begun anew is read anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = last_start(path)
+
+    def new_events(self) -> Iterator[LoggedEvent]:
+        """Yield what has come since the last call; raises as `read_events` does."""
+        if self._path.exists() and self._path.stat().st_size < self._offset:
+            self._offset = 0
+        for logged in read_events(self._path, offset=self._offset):
+            self._offset = logged.end
+            yield logged
+
+
 def last_start(path: Path) -> int:
     """Return the offset of the line with which the newest run in a log begins; 0 where there is none.
 
@@ -108,7 +124,7 @@ def _parsed(line: bytes) -> tuple[int, float, str, Event] | None:
         event = Event(Kind(document["kind"]), str(document["stage"]), dict(document["data"]))
         time = datetime.fromisoformat(document["time"]).timestamp()
         return int(document["v"]), time, str(document.get("run", "")), event
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 

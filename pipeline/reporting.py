@@ -18,7 +18,7 @@ from pipeline.events import Event, Kind
 from pipeline.files import leads_through_link
 from pipeline.pace import Pace
 from pipeline.secrets import hide_text
-from pipeline.tables import column_widths, counted, duration, size, table
+from pipeline.tables import column_widths, counted, duration, size, table, wrapped
 
 SCHEMA_VERSION = 2  # of a line of events.jsonl; docs/events.md
 _PROGRESS_SECONDS = 1.0  # in events.jsonl: enough for any curve, and a fast stage cannot bloat the file
@@ -74,7 +74,8 @@ class Wording:
         elif event.kind is Kind.PROGRESS:
             return "  ".join(part for part in (event.stage, *self.progress(event)) if part)
         sentence = _SENTENCES[event.kind](data) if event.kind in _SENTENCES else ""
-        return f"{event.stage}: {sentence}" if sentence and event.stage else sentence
+        text = f"{event.stage}: {sentence}" if sentence and event.stage else sentence
+        return wrapped(text, width=width, hanging="  ") if width else text
 
     def progress(self, event: Event) -> ProgressWords:
         """Take in how far the stage is and return it in words."""

@@ -74,9 +74,8 @@ class StageView:
         if self.state is not State.RUNNING or self.pace is None:
             return None
         # A stage may know better than its pace so far, e.g. of the validations still to come.
-        remaining = self.figures.get("eta_seconds")
-        if remaining is None:
-            remaining = self.pace.remaining_seconds
+        told = self.figures.get("eta_seconds")
+        remaining = told if isinstance(told, int | float) else self.pace.remaining_seconds
         return None if remaining is None else max(0.0, remaining - (at - self.pace.last_at))
 
 
@@ -89,7 +88,7 @@ class RunView:
         targets: the figures to reach; with values once they are measured.
         stages: what is known of each stage, by name, in order.
         started: when it began, in seconds of the clock by which events were taken.
-        seconds: how long it took; None until it is done.
+        seconds: how long it took; None until it is over.
         is_over: whether it has said that it ended; one that was killed never does.
         warnings: what it has warned of, each with its stage.
     """
@@ -99,7 +98,8 @@ class RunView:
 
     def take(self, event: Event, *, at: float) -> None:
         """Take in `event`, which happened `at` that moment."""
-        with suppress(KeyError, TypeError, ValueError, AttributeError):  # a log may have been written by anybody
+        # A log may have been written by anybody.
+        with suppress(LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             self._fold(event, at=at)
 
     def _fold(self, event: Event, *, at: float) -> None:
@@ -118,6 +118,7 @@ class RunView:
         is_at_work = any(stage.state is State.RUNNING for stage in self.stages.values())
         if event.kind in _ENDS and not is_at_work:
             self.is_over = True
+            self._took(at - self.started)
 
     def _begin(self, data: Mapping[str, Any], *, at: float) -> None:
         names = [str(name) for name in data.get("stages", ())]
@@ -133,8 +134,12 @@ class RunView:
 
     def _fold_of_run(self, event: Event, *, at: float) -> None:
         if event.kind is Kind.RUN_FINISHED:
-            self.seconds = float(event.data.get("duration_seconds", at - self.started))
+            self._took(float(event.data.get("duration_seconds", at - self.started)))
             self.targets = _targets(event.data)
+
+    def _took(self, seconds: float) -> None:
+        if self.seconds is None:
+            self.seconds = seconds
 
     def _stop_all(self) -> None:
         """Take in that a stage has failed: one beside it is stopped for that, and does not say so itself."""
@@ -186,7 +191,11 @@ def _measured(stage: StageView, data: Mapping[str, Any], _at: float) -> StageVie
         for name, value in data.items()
         if name.startswith(_VALIDATION) and value is not None
     }
-    return replace(stage, validation={**stage.validation, **found}) if found else stage
+    if not found:
+        return stage
+    # The validation is over, whenever the next progress comes.
+    figures = {name: value for name, value in stage.figures.items() if name != "validated"}
+    return replace(stage, validation={**stage.validation, **found}, figures=figures)
 
 
 def _trained_chunk(stage: StageView, data: Mapping[str, Any], _at: float) -> StageView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -19,12 +20,18 @@ def text_width(stream: TextIO) -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
-    if not stream.isatty():
-        return 0
+    return terminal_size(stream)[0] if stream.isatty() else 0
+
+
+def terminal_size(stream: TextIO) -> tuple[int, int]:
+    """Return how many columns and rows the terminal `stream` shows at this moment; 80 and 24 where it does not say."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        columns, rows = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        return 80
+        columns, rows = 0, 0
+    told = os.environ.get("COLUMNS", "")
+    columns = int(told) if told.isdecimal() and int(told) else columns
+    return columns or 80, rows or 24
 
 
 def table(rows: Sequence[Sequence[str]], *, width: int, header: Sequence[str] = (), least: Sequence[int] = ()) -> str:
@@ -60,6 +67,11 @@ def wrapped(text: str, *, width: int, indent: str = "", hanging: str = "") -> st
     return "\n".join(lines)
 
 
+def printable(text: str) -> str:
+    """Return `text` with a mark for each control character, which a terminal would obey; a line end becomes a space."""
+    return "".join(letter if letter.isprintable() else " " if letter == "\n" else "�" for letter in text)
+
+
 def bar(done: int, total: int) -> str:
     """Return a bar that is filled as far as `done` of `total`."""
     filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total) if total else 0
@@ -67,7 +79,9 @@ def bar(done: int, total: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people write it: "0.3s", "42s", "3m05s", "1h05m"."""
+    """Return a time span as people write it: "0.3s", "42s", "3m05s", "1h05m"; "?" for what is no number."""
+    if not math.isfinite(seconds):
+        return "?"
     if seconds < 10:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import re
 
-_CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[\?25([hl])|([\r\n])|([^\x1b\r\n]+)")
+_CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|\x1b\[\?25([hl])|([\r\n])|([^\x1b\r\n]+)")
 
 
 class FakeTerminal(io.StringIO):
     """A stream that says it is a terminal; understands what Rich writes: colours, erasing, and moving up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writes: list[str] = []
 
     def isatty(self) -> bool:
         """Say so."""
@@ -22,7 +26,10 @@ class FakeTerminal(io.StringIO):
             if letter == "A":
                 row -= int(number or 1)
             elif letter == "K":
-                lines[row] = ""
+                lines[row] = lines[row][:column]
+            elif letter == "J":
+                lines[row] = lines[row][:column]
+                del lines[row + 1 :]
             elif end == "\r":
                 column = 0
             elif end == "\n":
@@ -31,7 +38,18 @@ class FakeTerminal(io.StringIO):
             elif text:
                 lines[row] = lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]
                 column += len(text)
+        while lines and not lines[-1].strip():
+            lines.pop()
         return [line.rstrip() for line in lines]
+
+    def writes(self) -> list[str]:
+        """Return what was written at a time."""
+        return self._writes
+
+    def write(self, text: str) -> int:
+        """Take `text`."""
+        self._writes.append(text)
+        return super().write(text)
 
     def shows_cursor(self) -> bool:
         """Return whether the cursor was last shown, not hidden."""

@@ -27,7 +27,6 @@ COMMANDS = (
     "progress reset",
     "config show",
     "config schema",
-    "doctor",
     "explain",
     "completion",
 )

@@ -1,18 +1,16 @@
-"""What a person sees of a run, on terminals of 40 and 80 columns and in a pipe."""
+"""What a person sees of a run in a pipe."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import re
 
 import pytest
 from terminal import FakeTerminal
 
-from pipeline.console import LineConsole, LiveConsole, console
+from pipeline.console import LineConsole, console
 from pipeline.events import Event, Kind, Reporter
 from pipeline.interrupts import StopFlag
+from pipeline.live_console import LiveConsole
 
 DECISION = {"action": "resume", "reason": "INTERRUPTED", "detail": "continues from epoch 3, chunk 7, sample 12"}
 FIGURES = {"loss": 0.5, "lr": 0.001, "epoch": 3, "images/s": 101.23}
@@ -64,121 +62,59 @@ def finish(reporter: Reporter) -> None:
     reporter.close()
 
 
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        (
-            "80",
-            [
-                "run standard-12345678",
-                "training         RESUME  INTERRUPTED       continues from epoch 3, chunk 7,",
-                "                                           sample 12",
-                "training: checkpoint [bold]saved[/bold]",
-                "training ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━ 60% ETA 1h06m",
-                "  602/1000 steps  0.1/s  loss 0.5  lr 0.001  epoch 3  images/s 101.2",
-            ],
-        ),
-        (
-            "40",
-            [
-                "run standard-12345678",
-                "training",
-                "  RESUME  INTERRUPTED  continues from",
-                "  epoch 3, chunk 7, sample 12",
-                "training: checkpoint [bold]saved[/bold]",
-                "training ━━━━━━━━━━╺━━━━━━ 60% ETA 1h06m",
-                "  602/1000 steps  0.1/s  loss 0.5",
-                "  lr 0.001  epoch 3  images/s 101.2",
-            ],
-        ),
-    ],
-)
-def test_a_terminal_shows_a_bar_with_rate_and_figures_below_the_lines(
-    monkeypatch: pytest.MonkeyPatch, columns: str, expected: list[str]
-) -> None:
-    """At 80 and at 40 columns the same is to be seen, and nothing is cut."""
-    monkeypatch.setenv("COLUMNS", columns)
-    terminal, clock = FakeTerminal(), FakeClock()
-    tell_of_a_run(LiveConsole(terminal, stop=StopFlag(), clock=clock), clock)
-    assert terminal.screen() == expected
-
-
-def test_the_bar_goes_when_its_stage_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the lines stay."""
-    monkeypatch.setenv("COLUMNS", "80")
-    terminal, clock = FakeTerminal(), FakeClock()
-    reporter = LiveConsole(terminal, stop=StopFlag(), clock=clock)
-    tell_of_a_run(reporter, clock)
-    finish(reporter)
-    assert [line for line in terminal.screen() if line][-2:] == [
-        "training: checkpoint [bold]saved[/bold]",
-        "training: done in 3m05s",
-    ]
-
-
-def test_a_killed_run_leaves_the_terminal_with_a_cursor() -> None:
-    """The cursor is there at every moment, not only after a clean end."""
-    terminal, clock = FakeTerminal(), FakeClock()
-    tell_of_a_run(LiveConsole(terminal, stop=StopFlag(), clock=clock), clock)
-    assert terminal.shows_cursor()
-
-
-def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NO_COLOR the bar moves, but nothing is coloured."""
-    seen = []
-    for value in ("", "1"):
-        monkeypatch.setenv("NO_COLOR", value)
-        terminal, clock = FakeTerminal(), FakeClock()
-        tell_of_a_run(LiveConsole(terminal, stop=StopFlag(), clock=clock), clock)
-        seen.append(re.search(r"\x1b\[(3|9)\d", terminal.getvalue()) is not None)
-    assert seen == [True, False]
-
-
-def test_a_pipe_gets_plain_lines_at_the_interval() -> None:
-    """No control characters, one line for each thing, progress every few seconds."""
+def test_a_pipe_gets_a_line_for_each_thing() -> None:
+    """No control characters, and no progress: a mini-epoch, a warning, a stage that is done have a line each."""
     pipe, clock = io.StringIO(), FakeClock()
-    reporter = LineConsole(pipe, interval=15, stop=StopFlag(), clock=clock)
+    reporter = LineConsole(pipe, stop=StopFlag(), clock=clock)
     tell_of_a_run(reporter, clock)
     finish(reporter)
     assert pipe.getvalue().splitlines() == [
         "run standard-12345678",
         "training         RESUME  INTERRUPTED       continues from epoch 3, chunk 7, sample 12",
-        "training  60%  602/1000 steps  0.1/s  ETA 1h06m  loss 0.5  lr 0.001  epoch 3  images/s 101.2",
         "training: checkpoint [bold]saved[/bold]",
         "training: done in 3m05s",
     ]
 
 
-@pytest.mark.parametrize("kind", [LineConsole, LiveConsole])
-def test_a_reader_that_has_gone_does_not_stop_the_run(kind: type[LineConsole]) -> None:
-    """A closed terminal or pipe is no reason to fail."""
+def test_after_a_long_silence_there_is_a_sign_of_life() -> None:
+    """One line, and then silence may last as long again."""
+    pipe, clock = io.StringIO(), FakeClock()
+    reporter = LineConsole(pipe, stop=StopFlag(), silence=60, clock=clock)
+    for step in range(600, 780):
+        data = {"done": step, "total": 1000, "unit": "steps", "figures": {"loss": 0.5}}
+        reporter.emit(Event(Kind.PROGRESS, "training", data))
+        clock.now += 1
+    assert pipe.getvalue().splitlines() == [
+        "training  66%  660/1000 steps  1/s  ETA 5m40s  loss 0.5",
+        "training  72%  720/1000 steps  1/s  ETA 4m40s  loss 0.5",
+    ]
+
+
+def test_what_is_said_takes_the_place_of_a_sign_of_life() -> None:
+    """Where something was said there is no doubt that the run goes on."""
+    pipe, clock = io.StringIO(), FakeClock()
+    reporter = LineConsole(pipe, stop=StopFlag(), silence=60, clock=clock)
+    for step in range(10):
+        reporter.emit(Event(Kind.PROGRESS, "training", {"done": step, "total": 10, "unit": "steps"}))
+        clock.now += 50
+        reporter.emit(Event(Kind.INFO, "training", {"text": f"mini-epoch {step}"}))
+    assert len(pipe.getvalue().splitlines()) == 10
+    assert "%" not in pipe.getvalue()
+
+
+def test_no_text_of_a_stage_can_command_a_terminal() -> None:
+    """A pipe may end in one."""
+    pipe = io.StringIO()
+    LineConsole(pipe, stop=StopFlag()).emit(Event(Kind.WARNING, "a", {"text": "red \x1b[31m\b text\nsecond"}))
+    assert pipe.getvalue() == "a: warning: red \ufffd[31m\ufffd text\nsecond\n"
+
+
+def test_a_reader_that_has_gone_does_not_stop_the_run() -> None:
+    """A closed pipe is no reason to fail."""
     clock = FakeClock()
-    reporter = kind(ClosedPipe(), stop=StopFlag(), clock=clock)
+    reporter = LineConsole(ClosedPipe(), stop=StopFlag(), clock=clock)
     tell_of_a_run(reporter, clock)
     finish(reporter)
-
-
-def test_a_closed_terminal_is_left_alone() -> None:
-    """A terminal that was closed under a run is not written to again, and what it missed is not kept."""
-
-    class ClosedTerminal(FakeTerminal):
-        failures = 0
-        is_closed = False
-
-        def write(self, text: str) -> int:
-            if self.is_closed:
-                self.failures += 1
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return super().write(text)
-
-    terminal, clock = ClosedTerminal(), FakeClock()
-    reporter = LiveConsole(terminal, stop=StopFlag(), clock=clock)
-    tell_of_a_run(reporter, clock)
-    terminal.is_closed = True
-    tell_of_a_run(reporter, clock)
-    finish(reporter)
-    reporter.close()
-    assert terminal.failures <= 2  # the line that found out, and Rich tidying up after it
 
 
 def test_a_stop_is_acknowledged_once() -> None:
@@ -208,4 +144,4 @@ def test_only_a_terminal_that_can_gets_a_bar(
 ) -> None:
     """Pipes and dumb terminals get lines."""
     monkeypatch.setenv("TERM", term)
-    assert type(console(stream, interval=5, stop=StopFlag())) is kind
+    assert type(console(stream, stop=StopFlag())) is kind

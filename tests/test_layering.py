@@ -30,10 +30,11 @@ _LAYERS = (
     {"execution", "contexts"},
     {"stage_process", "outcomes", "estimate"},
     {"announcement", "observe", "reset", "validation", "code_digest", "graph", "definition"},
-    {"workload", "doctor"},
-    {"stage", "stat_cache", "report"},
+    {"workload"},
+    {"stage", "stat_cache", "report", "holder"},
     {"workspace"},
-    {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts"},
+    {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts"}
+    | {"display", "live_console", "canvas", "picture"},
     {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
     {
         "records",

@@ -91,6 +91,13 @@ def test_the_newest_validation_figures_stay() -> None:
     assert training.validation == {"ap": 0.6, "ap50": 0.7}
 
 
+def test_a_validation_is_over_with_its_figures() -> None:
+    """The next progress may take a while."""
+    validated = (Kind.METRICS, "training", {"step": 10, "validation_ap": 0.5})
+    training = _view(*_BEGUN, _progress(40, validated=0.9, loss=0.5), validated).stages["training"]
+    assert training.figures == {"loss": 0.5}
+
+
 def test_a_checkpoint_is_as_old_as_the_state_that_it_holds() -> None:
     """Not as its last byte; what is resumed stands where its checkpoint stands."""
     assert _view(*_BEGUN).stages["training"].checkpoint_at == 103.0

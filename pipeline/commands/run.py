@@ -85,7 +85,7 @@ def _reporters(session: Session, talk: TextIO | None, stop: StopFlag) -> Reporte
         EventLog(logs / "events.jsonl", tell=tell_on_stderr),
         LogFile(logs / f"{session.settings.profile}_training.log", interval=interval, tell=tell_on_stderr),
     )
-    return Reporters(*files, console(talk, interval=interval, stop=stop)) if talk else Reporters(*files)
+    return Reporters(*files, console(talk, stop=stop)) if talk else Reporters(*files)
 
 
 def _times_text(outcomes: Sequence[StageOutcome], *, width: int) -> str:

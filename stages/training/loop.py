@@ -72,7 +72,14 @@ def _finish_mini_epoch(session: Session) -> bool:
     session.guard.settle()
     figures: dict[str, float | None] | None = {}
     if session.validator is not None:
-        figures = session.validator.run(session.learner.average.model, rng=session.rng, stop=session.context.stop)
+        session.telemetry.begin_validation()
+        figures = session.validator.run(
+            session.learner.average.model,
+            rng=session.rng,
+            stop=session.context.stop,
+            on_batch=session.telemetry.after_validation_batch,
+        )
+        session.telemetry.end_validation()
     if figures is None:
         return False
     # From here to the save nothing can fail half-way: history, mean and weights of this mini-epoch go together.

@@ -11,6 +11,7 @@ import torch
 from pipeline.stage import StageContext
 from stages.chunks.reader import Batch
 from stages.training.curves import Curves, is_installed
+from stages.training.forecast import Forecast
 from stages.training.gpu_meter import GpuMeter
 from stages.training.mini_epochs import MiniEpochs
 from stages.training.progress import TrainingProgressTracker
@@ -33,6 +34,8 @@ class Telemetry:
         *,
         device: torch.device,
         total_steps: int,
+        num_epochs: int,
+        validation_batches: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
@@ -44,7 +47,12 @@ class Telemetry:
         self._points_every = max(1, min(_POINT_STEPS, total_steps // _LEAST_POINTS), total_steps // _MOST_POINTS)
         self._shown_at = self._saved_at = clock()
         self._shown_step, self._num_images = 0, 0
-        self._images_per_second, self._step_seconds = 0.0, 0.0
+        self._images_per_second = 0.0
+        self._num_epochs = num_epochs
+        self._validation_batches = validation_batches
+        self._forecast = Forecast(validation_batches=validation_batches)
+        self._validation_began = self._validation_shown_at = 0.0
+        self._shown_figures: Mapping[str, float] = {}
         self._open = ExitStack()
         self._sample_log: SampleLog | None = None
         self._curves: Curves | None = None
@@ -80,6 +88,23 @@ class Telemetry:
         if now - self._shown_at >= _PROGRESS_SECONDS:
             self._show(now, step, figures())
 
+    def begin_validation(self) -> None:
+        """Take note that training pauses for a validation."""
+        self._validation_began = self._validation_shown_at = self._clock()
+
+    def after_validation_batch(self, num_done: int) -> None:
+        """Tell how far a validation is."""
+        now = self._clock()
+        if now - self._validation_shown_at >= _PROGRESS_SECONDS:
+            self._validation_shown_at = now
+            self._tell(now, self._tracker.global_step, validated=min(1.0, num_done / self._validation_batches))
+
+    def end_validation(self) -> None:
+        """Take note that training goes on; the time of the validation is no part of any step."""
+        seconds = self._clock() - self._validation_began
+        self._shown_at += seconds
+        self._forecast.after_validation(seconds)
+
     def point(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""
         self._context.metrics(step, **values)
@@ -98,21 +123,32 @@ class Telemetry:
         seconds, num_steps = now - self._shown_at, step - self._shown_step
         weight = _SMOOTHING if self._images_per_second else 1.0
         self._images_per_second += weight * (self._num_images / seconds - self._images_per_second)
-        self._step_seconds += weight * (seconds / max(1, num_steps) - self._step_seconds)
-        self._shown_at, self._shown_step, self._num_images = now, step, 0
+        self._forecast.after_steps(num_steps, seconds=seconds)
+        self._shown_at, self._shown_step, self._num_images, self._shown_figures = now, step, 0, figures
+        self._tell(now, step)
+
+    def _tell(self, now: float, step: int, *, validated: float | None = None) -> None:
         position = self._tracker.get_resume_position()
+        num_validations = self._num_epochs * self._mini_epochs.per_epoch - self._mini_epochs.completed(position)
+        remaining = self._forecast.remaining_seconds(
+            num_steps=self._total_steps - step,
+            num_validations=num_validations + (validated is not None),
+            validated=validated or 0.0,
+        )
         self._context.progress(
             step,
             self._total_steps,
             "steps",
             epoch=position.epoch,
+            num_epochs=self._num_epochs,
             chunk=position.chunk_id,
             sample=position.offset,
             chunks_done=self._mini_epochs.chunks_before(position),
             num_chunks=self._mini_epochs.num_chunks,
             images_per_second=round(self._images_per_second, 1),
-            **figures,
-            eta_seconds=round(self._step_seconds * (self._total_steps - step)),
+            **self._shown_figures,
+            **({} if remaining is None else {"eta_seconds": round(remaining, 1)}),
+            **({} if validated is None else {"validated": round(validated, 3)}),
             checkpoint_age_seconds=round(now - self._saved_at, 1),
             **(self._gpu.figures() if self._gpu is not None else {}),
         )

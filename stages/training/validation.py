@@ -39,8 +39,12 @@ class Validator:
         self._batches = batches
         self._metric = metric
 
-    def run(self, model: nn.Module, *, rng: RngState, stop: StopFlag) -> dict[str, float | None] | None:
+    def run(
+        self, model: nn.Module, *, rng: RngState, stop: StopFlag, on_batch: Callable[[int], None] = lambda _: None
+    ) -> dict[str, float | None] | None:
         """Return the figures by name (None where one is no finite number), or None if a stop was asked for meanwhile.
+
+        `on_batch` is told how many batches are done.
 
         Raises:
             UsageError: the task has no figure of the name that the settings ask for.
@@ -51,7 +55,7 @@ class Validator:
         try:
             # Not inference_mode: a tensor that a task caches in it could never be used in training again.
             with rng.preserved(), torch.no_grad():
-                figures = self._figures(model, stop)
+                figures = self._figures(model, stop, on_batch)
         except Withheld:  # its chunks are not there yet, and a stop was asked for
             figures = None
         finally:
@@ -65,11 +69,13 @@ class Validator:
             )
         return figures
 
-    def _figures(self, model: nn.Module, stop: StopFlag) -> dict[str, float | None] | None:
+    def _figures(
+        self, model: nn.Module, stop: StopFlag, on_batch: Callable[[int], None]
+    ) -> dict[str, float | None] | None:
         losses, metrics = LossMeter(self._batches.device), self._task.new_metrics()
         reader = self._reader = self._reader or self._make_reader()
         reader.reset(Position(epoch=0))
-        for batch in reader:
+        for num_done, batch in enumerate(reader, start=1):
             # A long validation must not use up the grace that a SIGTERM gives; it is done again after the resume.
             if stop.is_set:
                 return None
@@ -80,6 +86,7 @@ class Validator:
                     losses.add(terms, total=torch.stack(list(terms.values())).sum())
                 else:
                     metrics.update(self._task.predict(model, prepared), prepared)
+            on_batch(num_done)
         reader.require_unaltered()
         figures = {LOSS: losses.means()[TOTAL]} if self._metric == LOSS else metrics.compute()
         return {name: value if math.isfinite(value) else None for name, value in figures.items()}
