@@ -50,6 +50,10 @@ Keep = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; touch nothing.")]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Runs that have a report.")]
+WorkspaceFolder = Annotated[
+    Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
+]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
 ShellName = Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell.")]
@@ -146,6 +150,19 @@ def report(settings: SettingsOptions, *, opens: Open = False) -> Work:
     from pipeline.commands import report
 
     return partial(report.report, settings, show=show_file if opens else None)
+
+
+@app.command()
+@grouped
+def compare(runs: Runs, *, workspace: WorkspaceFolder = None, opens: Open = False) -> Work:
+    """Lay runs side by side: settings that differ, figures, curves; also as a page beside the first one's report.
+
+    RUN is the name of a folder in results/, or as much of it as tells it from the others.
+    """
+    from pipeline.browser import show_file
+    from pipeline.commands import compare
+
+    return partial(compare.compare, runs, workspace=workspace, show=show_file if opens else None)
 
 
 @app.command("import-checkpoint")

@@ -19,6 +19,7 @@ COMMANDS = (
     "plan",
     "status",
     "report",
+    "compare",
     "reset",
     "gc",
     "validate",

@@ -16,7 +16,7 @@ from event_logs import RUN, MadeUpLog, killed_and_stopped
 from pipeline import secrets
 from pipeline.events import Kind
 from pipeline.records import Artifact, StageRecord, Target
-from pipeline.report.content import Content, content_of
+from pipeline.report.content import Content, charts_of, content_of
 from pipeline.report.history import read_history
 from pipeline.report.page import report_page
 from pipeline.report.parts import (
@@ -122,7 +122,7 @@ def hostile() -> str:
     metrics: dict[str, Any] = {HOSTILE: 1.0, f"loss_{HOSTILE}": 2.0, f"validation_{HOSTILE}": 3.0}
     log.tell(Kind.METRICS, "training", step=1, **metrics)
     made = content(name=HOSTILE, log=log)
-    pictures, trouble = draw(made.charts())
+    pictures, trouble = draw(charts_of(made.sections))
     assert trouble == ""
     return report_page(made, pictures=pictures).decode()
 
@@ -131,7 +131,7 @@ def hostile() -> str:
 def page() -> str:
     """Give a page with everything in it, charts drawn."""
     made = content()
-    return report_page(made, pictures=draw(made.charts())[0]).decode()
+    return report_page(made, pictures=draw(charts_of(made.sections))[0]).decode()
 
 
 class _Reader(HTMLParser):
@@ -231,7 +231,7 @@ def test_page_can_be_read_by_ear(page: str) -> None:
 def test_every_chart_has_its_table(page: str) -> None:
     """Behind each picture of a chart lies a table with as many cells in each row."""
     figures = re.findall("<figure.*?</figure>", page, re.DOTALL)
-    assert len(figures) == len(content().charts()) > 6
+    assert len(figures) == len(charts_of(content().sections)) > 6
     for figure in figures:
         assert "<svg" in figure
         rows = re.findall("<tr>(.*?)</tr>", figure.partition("<details")[2], re.DOTALL)
@@ -251,22 +251,22 @@ def test_verdict_comes_first(page: str) -> None:
 def test_verdict_says_what_is_missing(value: float | None, words: str) -> None:
     """Missed by how much, or not measured at all."""
     made = content(value=value)
-    text = report_page(made, pictures=[""] * len(made.charts())).decode()
+    text = report_page(made, pictures=[""] * len(charts_of(made.sections))).decode()
     assert words in text
 
 
 def test_page_without_pictures_shows_the_tables() -> None:
     """Where charts could not be drawn the page says why, and their tables are open."""
     made = content()
-    text = report_page(made, pictures=[""] * len(made.charts()), trouble="no <memory>").decode()
+    text = report_page(made, pictures=[""] * len(charts_of(made.sections)), trouble="no <memory>").decode()
     assert "could not be drawn (no &lt;memory&gt;)" in text
-    assert len(re.findall("<details open>", text)) >= len(made.charts())
+    assert len(re.findall("<details open>", text)) >= len(charts_of(made.sections))
 
 
 def test_page_with_24_pictures_is_under_2_megabytes() -> None:
     """Each picture is in the page once, though it is shown twice."""
     made = content(num_pictures=24)
-    text = report_page(made, pictures=draw(made.charts())[0])
+    text = report_page(made, pictures=draw(charts_of(made.sections))[0])
     assert len(text) < 2_000_000
     assert text.count(b"data:image/webp") == 24
     assert text.count(b"<use href=") == 24
@@ -278,7 +278,7 @@ def test_no_secret_is_in_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets.keep(["CANARY"], {"CANARY": "k4n4ry-of-ours"})
     try:
         made = content(name="k4n4ry-of-ours")
-        text = report_page(made, pictures=[""] * len(made.charts())).decode()
+        text = report_page(made, pictures=[""] * len(charts_of(made.sections))).decode()
     finally:
         secrets.keep((), {})
     assert "k4n4ry" not in text

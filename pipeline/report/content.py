@@ -46,9 +46,10 @@ class Content:
     verdict: Verdict
     sections: tuple[Section, ...]
 
-    def charts(self) -> list[Chart]:
-        """Return all charts in the order of the page."""
-        return [item for section in self.sections for item in section.items if isinstance(item, Chart)]
+
+def charts_of(sections: Sequence[Section]) -> list[Chart]:
+    """Return all charts in the order of the page."""
+    return [item for section in sections for item in section.items if isinstance(item, Chart)]
 
 
 def content_of(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import __version__
 from pipeline.records import Target
 from pipeline.report.charts import Chart
-from pipeline.report.content import Content
+from pipeline.report.content import Content, Section, charts_of
 from pipeline.report.parts import Box, Picture
 from pipeline.secrets import hide_text
 from pipeline.tables import counted
@@ -31,7 +31,7 @@ def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "")
     """Return the page; `pictures` are those of `content.charts()`, `trouble` says why there are none."""
     return _page(
         "report.html",
-        charts=content.charts(),
+        charts=charts_of(content.sections),
         pictures=pictures,
         trouble=trouble,
         run=content.run,
@@ -39,6 +39,14 @@ def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "")
         verdict=content.verdict,
         sections=content.sections,
     )
+
+
+def comparison_page(
+    runs: Sequence[str], sections: Sequence[Section], *, pictures: Sequence[str], trouble: str = ""
+) -> bytes:
+    """Return the page of a comparison of `runs`; pictures and trouble as for `report_page`."""
+    charts = charts_of(sections)
+    return _page("compare.html", charts=charts, pictures=pictures, trouble=trouble, runs=runs, sections=sections)
 
 
 def _page(template: str, *, charts: Sequence[Chart], pictures: Sequence[str], **values: Any) -> bytes:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.event_reader import read_events
 from pipeline.records import StageRecord
-from pipeline.report.content import Content, content_of
+from pipeline.report.comparison import Comparison, Side, compare, comparison_sections
+from pipeline.report.content import Content, charts_of, content_of
 from pipeline.report.history import History, read_history
-from pipeline.report.page import report_page
+from pipeline.report.page import comparison_page, report_page
 from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
 from pipeline.report.renderer import draw
 from pipeline.report.sheet import REPORT_NAME, SHEET_NAME, RunSheet
 from pipeline.workspace import Workspace
 
 EVENTS_NAME = "events.jsonl"
+COMPARISON_PREFIX = "compare-"
 
 
 def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
@@ -27,12 +29,33 @@ def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
         OSError, PipelineError: it cannot be written.
     """
     content = gather(sheet, workspace=workspace)
-    pictures, trouble = draw(content.charts())
+    pictures, trouble = draw(charts_of(content.sections))
     folder = workspace.results / sheet.run
     files.write_bytes(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
     # Last: with the sheet there, the report is known to be written.
     files.write_bytes(folder / SHEET_NAME, sheet.to_bytes())
     return folder / REPORT_NAME
+
+
+def write_comparison(sheets: Sequence[RunSheet], *, workspace: Workspace) -> tuple[Comparison, Path]:
+    """Compare runs and write the page of it beside the report of the first; return both.
+
+    Raises:
+        OSError, PipelineError: it cannot be written.
+    """
+    sides = [_side(sheet, workspace=workspace) for sheet in sheets]
+    comparison = compare(sides)
+    sections = comparison_sections(comparison, sides)
+    pictures, trouble = draw(charts_of(sections))
+    path = workspace.results / sheets[0].run / f"{COMPARISON_PREFIX}{'-'.join(comparison.runs[1:])}.html"
+    files.write_bytes(path, comparison_page(comparison.runs, sections, pictures=pictures, trouble=trouble))
+    return comparison, path
+
+
+def _side(sheet: RunSheet, *, workspace: Workspace) -> Side:
+    records = sheet.records(workspace)
+    history = history_of(sheet, records, workspace=workspace, problems=[])
+    return Side(sheet=sheet, records=records, history=history)
 
 
 def gather(sheet: RunSheet, *, workspace: Workspace) -> Content:
