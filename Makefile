@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo $$python; break; fi; done)
 
+# Trackers bring 70 packages, and one of them an older Pillow: tests use them as a run with runtime.tracker_python does.
+TRACKERS := .bench/trackers/.installed
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
 
 .PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
@@ -15,7 +17,7 @@ PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchm
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
 
-test: $(INSTALLED)  ## the whole test suite (options: make test ARGS="-k decide")
+test: $(INSTALLED) $(TRACKERS)  ## the whole test suite (options: make test ARGS="-k decide")
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy, both on the whole tree
@@ -40,6 +42,11 @@ bench-setup: $(PEERS)  ## install the peers that are measured beside ours, each 
 .bench/%/.installed: benchmarks/peers/%.txt | $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$*
 	$(BIN)/uv pip install --quiet --compile-bytecode --python .bench/$*/bin/python --requirement $<
+	@touch $@
+
+$(TRACKERS): tests/trackers.txt | $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/trackers
+	$(BIN)/uv pip install --quiet --python .bench/trackers/bin/python --requirement $<
 	@touch $@
 
 GPU_PYTHON ?= python3

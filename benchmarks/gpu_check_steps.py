@@ -70,7 +70,7 @@ def opened(setting: Setting, config: TrainingConfig, manifest: Path) -> Iterator
             input_digests={},
             inputs={},
             settings={},
-            runtime=RuntimeOptions(device=setting.device.type, tensorboard=False),
+            runtime=RuntimeOptions(device=setting.device.type, trackers=()),
             reporter=warnings,
             stop=StopFlag(),
         )

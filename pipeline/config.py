@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+_TRACKER = r"^(tensorboard|wandb|mlflow|trackio|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 _LATER = "later"  # marks a field in its pydantic metadata
 
 
@@ -105,7 +106,21 @@ class RuntimeOptions(BaseModel):
     )
     grace_seconds: float = Field(30.0, gt=0, description="seconds between SIGTERM and SIGKILL; Slurm, Kubernetes: 30")
     sample_log: bool = Field(False, description="write the sample ids of every training step to logs/samples.jsonl")
-    tensorboard: bool = Field(True, description="write TensorBoard event files when the package is installed")
+    tensorboard: bool = Field(True, description="false takes tensorboard out of runtime.trackers")
+    trackers: tuple[Annotated[str, StringConstraints(pattern=_TRACKER)], ...] = Field(
+        ("tensorboard",),
+        description="programs that keep curves and files of runs: tensorboard, wandb, mlflow, trackio, or your own as "
+        '"module:attribute"; each is left out where it is not installed',
+    )
+    tracker_project: str = Field(
+        "stage-pipeline",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="under which trackers keep runs together",
+    )
+    tracker_python: str = Field(
+        "", description="interpreter that has the packages of the trackers, where that of the run does not"
+    )
+    tracker_online: bool = Field(False, description="let trackers use the network; else all they keep is in logs/")
     report: bool = Field(True, description="write results/<run>/report.html at the end of a run")
     secrets: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
         (), description="environment variables whose values are never written or shown"

@@ -174,7 +174,10 @@ class Executor:
             # Done, it belongs to these inputs alone: with other bytes for the same promise it must not be continued.
             files.rename(context.state_folder, run_key(context.config_hash, context.inputs_digest))
         store.drop_superseded(record)
-        self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=record.duration_seconds, metrics=record.metrics)
+        paths = [artifact.path for artifact in record.artifacts]
+        outputs = [path for path in paths if self._workspace.absolute(path).is_relative_to(self._workspace.results)]
+        seconds, metrics = record.duration_seconds, record.metrics
+        self._emit(Kind.STAGE_FINISHED, stage.name, duration_seconds=seconds, metrics=metrics, outputs=outputs)
         return record
 
     def skip(self, context: StageContext) -> None:

@@ -104,7 +104,7 @@ def _orchestrator(root: Path, *stages: Any, reporter: RecordingReporter | None =
         stages,
         workspace=Workspace.at(root),
         profile="test",
-        runtime=RuntimeOptions(device="cpu", tensorboard=False, checkpoint_interval_steps=1),
+        runtime=RuntimeOptions(device="cpu", trackers=(), checkpoint_interval_steps=1),
         reporter=reporter or RecordingReporter(),
         stop=StopFlag(),
     )

@@ -247,7 +247,7 @@ _SMALL = """
 profile = "quick"
 data_generation = {dataset_size = 6, validation_size = 2, test_size = 2, chunk_size = 3, image_size = 32}
 training = {epochs = 1, batch_size = 3}
-runtime = {device = "cpu", num_workers = 1, tensorboard = false}
+runtime = {device = "cpu", num_workers = 1, trackers = []}
 
 [profiles.quick.data_generation]
 min_extent = 0.25

@@ -6,17 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fakes import RecordingReporter
 from resume import KilledError, StepReporter, ending, run_interrupted, run_to_the_end
 from tiny_task import tiny_config, tiny_stage
+from tracker_contents import of_tensorboard
 
+from pipeline.config import RuntimeOptions
 from pipeline.errors import UsageError
-from pipeline.events import Kind
+from pipeline.events import Event, Kind, Reporter, Reporters
 from pipeline.sealed import load_sealed, save_sealed
 from pipeline.stage import ReportsProgress, Resumable
+from pipeline.trackers.reporter import Trackers
+from pipeline.workspace import Workspace
 from stages.chunks.manifest import load_manifest, save_manifest
 from stages.training.checkpoints import METADATA_NAME, open_store
 
@@ -159,18 +164,24 @@ def test_validation_by_loss_needs_no_predictions(tmp_path: Path) -> None:
 def test_curves_and_sample_log_continue_after_a_kill(tmp_path: Path) -> None:
     """TensorBoard shows each step once, though those after the last checkpoint were taken and written twice."""
     pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-        EventAccumulator,
-    )
-
-    stage, context = tiny_stage(tmp_path, reporter=StepReporter(kill_after=8), tensorboard=True, sample_log=True)
-    with pytest.raises(KilledError):
+    killed = StepReporter(kill_after=8)
+    with pytest.raises(KilledError), closing(_tracked(tmp_path, killed)) as reporter:
+        stage, context = tiny_stage(tmp_path, reporter=reporter, sample_log=True)
         stage.execute(context)
-    stage, context = tiny_stage(tmp_path, tensorboard=True, sample_log=True)
-    result = stage.execute(context)
-    events = EventAccumulator(str(context.workspace.logs / "tensorboard" / context.run))
-    events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(1, 16))
-    assert [event.step for event in events.Scalars("validation_score")] == [5, 10, 15]
+    with closing(_tracked(tmp_path, StepReporter())) as reporter:
+        stage, context = tiny_stage(tmp_path, reporter=reporter, sample_log=True)
+        result = stage.execute(context)
+    curves = of_tensorboard(context.workspace.logs, context.run)[context.run]["curves"]
+    assert [step for step, _ in curves["loss"]] == list(range(1, 16))
+    assert [step for step, _ in curves["validation_score"]] == [5, 10, 15]
     assert len((context.workspace.logs / "samples.jsonl").read_text().splitlines()) == 8 + 10
     assert ending(tmp_path, context, result).samples.keys() == set(range(1, 16))
+
+
+def _tracked(root: Path, reporter: Reporter) -> Reporters:
+    """Return what passes events on to TensorBoard and then to `reporter`, of a run whose training has just begun."""
+    trackers = Trackers(RuntimeOptions(), config={}, workspace=Workspace.at(root), tell=pytest.fail)
+    reporters = Reporters(trackers, reporter)
+    reporters.emit(Event(Kind.RUN_STARTED, "", {"run": "test-00000000"}))
+    reporters.emit(Event(Kind.STAGE_STARTED, "training", {"action": "run"}))
+    return reporters

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from fakes import RecordingReporter, make_context
+from fakes import make_context
 from torch import nn
 
 from pipeline.config import RuntimeOptions
+from pipeline.events import Reporter
 from pipeline.fingerprint import digest_bytes
 from pipeline.interrupts import StopFlag
 from pipeline.records import Artifact, StageRecord
@@ -159,7 +160,7 @@ def tiny_stage(
     root: Path,
     config: TrainingConfig | None = None,
     *,
-    reporter: RecordingReporter | None = None,
+    reporter: Reporter | None = None,
     stop: StopFlag | None = None,
     **runtime: Any,
 ) -> tuple[TrainingStage, StageContext]:
@@ -169,7 +170,7 @@ def tiny_stage(
         write_data(manifest.parent)
     stage = TrainingStage(config or tiny_config())
     # No budget: how often it saves depends on how fast the machine is.
-    options = RuntimeOptions(**{"device": "cpu", "tensorboard": False, "checkpoint_budget": 0, **runtime})
+    options = RuntimeOptions(**{"device": "cpu", "trackers": (), "checkpoint_budget": 0, **runtime})
     context = make_context(
         stage,
         root,

@@ -21,6 +21,7 @@ from pipeline.records import Target
 from pipeline.reporting import EventLog, LogFile, tell_on_stderr
 from pipeline.session import Session, open_session
 from pipeline.tables import counted, duration, table
+from pipeline.trackers.reporter import Trackers
 
 
 def run(
@@ -79,13 +80,22 @@ def _warn(reporter: Reporter, text: str) -> None:
 
 
 def _reporters(session: Session, talk: TextIO | None, stop: StopFlag) -> Reporters:
-    interval = session.settings.runtime.log_interval_seconds
-    logs = session.workspace.logs
+    runtime, logs = session.settings.runtime, session.workspace.logs
+    # First, so that what it tells while it is closed still comes into the logs.
+    trackers = Trackers(
+        runtime,
+        config=session.settings.values(),
+        workspace=session.workspace,
+        tell=lambda text: reporters.emit(Event(Kind.WARNING, data={"text": text})),
+    )
+    interval = runtime.log_interval_seconds
     files = (
         EventLog(logs / "events.jsonl", tell=tell_on_stderr),
         LogFile(logs / f"{session.settings.profile}_training.log", interval=interval, tell=tell_on_stderr),
     )
-    return Reporters(*files, console(talk, stop=stop)) if talk else Reporters(*files)
+    terminal = (console(talk, stop=stop),) if talk else ()
+    reporters = Reporters(trackers, *files, *terminal)
+    return reporters
 
 
 def _times_text(outcomes: Sequence[StageOutcome], *, width: int) -> str:

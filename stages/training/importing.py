@@ -63,7 +63,7 @@ def import_checkpoint(context: StageContext, config: TrainingConfig, path: Path,
     """
     found = _understand(read_checkpoint(path), path=path)
     # What a run leaves in logs/ is not wanted of an import.
-    quiet = context.runtime.model_copy(update={"sample_log": False, "tensorboard": False})
+    quiet = context.runtime.model_copy(update={"sample_log": False})
     opened = open_session(replace(context, runtime=quiet), config, data=data)
     with numerics(is_deterministic=config.deterministic), opened as session:
         _take_over(session, found, path=path)

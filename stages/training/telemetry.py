@@ -1,4 +1,4 @@
-"""What training tells while it runs: progress, curves, and the sample log."""
+"""What training tells while it runs: progress, points of curves, and the sample log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 from pipeline.stage import StageContext
 from stages.chunks.reader import Batch
-from stages.training.curves import Curves, is_installed
 from stages.training.forecast import Forecast
 from stages.training.gpu_meter import GpuMeter
 from stages.training.mini_epochs import MiniEpochs
@@ -55,7 +54,6 @@ class Telemetry:
         self._shown_figures: Mapping[str, float] = {}
         self._open = ExitStack()
         self._sample_log: SampleLog | None = None
-        self._curves: Curves | None = None
 
     def start(self) -> None:
         """Open the files, at the step that the tracker has come to."""
@@ -64,17 +62,6 @@ class Telemetry:
         if context.runtime.sample_log:
             self._sample_log = SampleLog(context.workspace.logs / "samples.jsonl", run=context.run, tell=context.warn)
             self._open.callback(self._sample_log.close)
-        if context.runtime.tensorboard and is_installed():
-            self._open_curves(first_step=step + 1)
-
-    def _open_curves(self, *, first_step: int) -> None:
-        folder = self._context.workspace.logs / "tensorboard" / self._context.run
-        try:
-            self._curves = Curves(folder, first_step=first_step, tell=self._context.warn)
-        except ImportError as error:  # installed, but for other versions of what it needs
-            self._context.warn(f"TensorBoard cannot be used ({error}); the run goes on without its curves")
-        else:
-            self._open.callback(self._curves.close)
 
     def after_step(self, batch: Batch, *, step: int, figures: Callable[[], Mapping[str, float]]) -> None:
         """Tell of a step; `figures` reads loss terms, learning rate and gradient norm, and is called only when due."""
@@ -108,8 +95,6 @@ class Telemetry:
     def point(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""
         self._context.metrics(step, **values)
-        if self._curves is not None:
-            self._curves.add(step, values)
 
     def after_save(self) -> None:
         """Take note that the state of this moment is in a checkpoint, or will be in a moment."""
