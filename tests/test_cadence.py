@@ -77,7 +77,7 @@ def test_saves_that_cost_nothing_are_not_made_all_the_time() -> None:
 
 
 def test_a_step_that_others_slow_down_is_no_cost_of_a_save() -> None:
-    """A step of a minute while half a second was written: the next save is put off by what the writing can have cost."""
+    """A step of a minute while half a second was written: the save can have cost no more than that half second."""
     cadence = Cadence(RuntimeOptions())
     for _ in range(100):
         cadence.after_step(_STEP)

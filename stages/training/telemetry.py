@@ -43,7 +43,7 @@ class Telemetry:
         self._gpu = GpuMeter(device) if device.type == "cuda" else None
         self._total_steps = total_steps
         self._clock = clock
-        self._points_every = max(1, min(_POINT_STEPS, total_steps // _LEAST_POINTS), total_steps // _MOST_POINTS)
+        self._points_every = max(1, min(_POINT_STEPS, total_steps // _LEAST_POINTS), -(-total_steps // _MOST_POINTS))
         self._shown_at = self._saved_at = clock()
         self._shown_step, self._num_images = 0, 0
         self._images_per_second = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.memory import telling_of_memory
 from pipeline.stage import StageContext, StageResult
-from stages.allocator import keep_freed_memory
+from stages.allocator import keeping_freed_memory
 from stages.determinism import numerics
 from stages.training.config import TrainingConfig
 from stages.training.data import TrainingData
@@ -24,10 +24,13 @@ def run_training(context: StageContext, config: TrainingConfig, *, data: Trainin
         IntegrityError: too many samples are lost.
         ResourceExhausted: out of disk, or of memory of the host or the device; the last checkpoint stands.
     """
-    keep_freed_memory()
     # Outside of the session, which goes back with everything in it: this count must not.
     rollbacks = Rollbacks(config.guard.max_rollbacks)
-    with telling_of_memory(hint=_hint(config)), numerics(is_deterministic=config.deterministic):
+    with (
+        telling_of_memory(hint=_hint(config)),
+        numerics(is_deterministic=config.deterministic),
+        keeping_freed_memory(),
+    ):
         while True:
             try:
                 with open_session(context, config, data=data) as session:
