@@ -30,7 +30,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # each measures ours beside its peers and writes its section of benchmarks/RESULTS.md
-BENCHMARKS := startup noop deep loader resume-cost compression step-tax checkpoint save-often data-generation coco \
+BENCHMARKS := startup noop deep loader resume-cost compression step-tax step-lot checkpoint save-often data-generation coco \
 	standard incremental
 bench: bench-setup $(BENCHMARKS:%=bench-%)  ## all figures about speed (about an hour); one of them: make bench-loader
 

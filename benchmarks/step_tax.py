@@ -182,7 +182,7 @@ OURS: dict[str, Callable[[Path, int, int], float]] = {"ours": ours, "bare": bare
 def main() -> None:
     """Measure and write the table."""
     torch.set_num_threads(1)
-    large = _width_of(_LARGE_MICROSECONDS)
+    large = width_of(_LARGE_MICROSECONDS)
     small_title, large_title = "64-64-10, the smallest that means anything", f"64-{large}-{large}-10"
     lines = []
     for title, commands, num_steps in (
@@ -201,7 +201,7 @@ def main() -> None:
     write_section("Step tax of the training loop (`make bench-step-tax`)", "\n".join([head, *lines]))
 
 
-def _width_of(microseconds: float) -> int:
+def width_of(microseconds: float) -> int:
     """Return the width of the large model whose bare step takes about so long."""
     width = _FIRST_GUESS
     for _ in range(2):  # it grows nearly with the square, so that the second time is exact
