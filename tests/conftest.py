@@ -11,7 +11,14 @@ import pytest
 # threads that share their cores with other work wait for each other at every operator.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from met_codes import MetCodes
+
 from pipeline.workspace import Workspace
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note which error codes the tests meet."""
+    config.pluginmanager.register(MetCodes(), "met-codes")
 
 
 @pytest.fixture

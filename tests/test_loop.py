@@ -227,6 +227,20 @@ def test_best_weights_are_delivered(
     assert all(torch.equal(tensor, expected[f"{prefix}{key}"]) for key, tensor in weights.items())
 
 
+def test_best_weights_that_are_gone_are_not_replaced_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody removed their checkpoint: the error says which step it was of, and what to do."""
+    config = tiny_config(final_weights="best")
+    scores = iter([0.9, 0.2, 0.1, 0.1])
+    monkeypatch.setattr(TinyMetrics, "compute", lambda _: {"score": next(scores)})
+    assert run_interrupted(tmp_path, config, stop_after=_STEPS_PER_EPOCH + 2)
+    _, context = tiny_stage(tmp_path, config)
+    [best] = [item for item in open_store(context).checkpoints() if item.metadata.is_best]
+    shutil.rmtree(best.path)
+    with pytest.raises(IntegrityError, match=rf"best validation \(step {_STEPS_PER_EPOCH}\) is no longer in") as caught:
+        run_to_the_end(tmp_path, config)
+    assert caught.value.code == "E0468"
+
+
 def test_mended_chunk_stays_left_out(tmp_path: Path) -> None:
     """What was left out before an interruption is left out after it: the run has one set of samples to its end."""
     config = tiny_config(max_skipped_fraction=0.5, epochs=2)

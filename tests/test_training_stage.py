@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,19 @@ def test_data_without_validation_train_too(tmp_path: Path) -> None:
     result = stage.execute(context)
     assert any("no validation split" in text for text in reporter.texts(Kind.WARNING))
     assert (result.metrics["steps"], result.metrics["best"]) == (15, None)
+
+
+def test_data_with_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
+    """A manifest without the training split, and a data stage that left no manifest at all."""
+    stage, context = tiny_stage(tmp_path)
+    [path] = context.input_paths("data_generation", "manifest")
+    manifest = load_manifest(path)
+    save_manifest(path, manifest.model_copy(update={"chunks": manifest.split("validation")}))
+    with pytest.raises(UsageError, match="has no chunks of the split 'train'"):
+        stage.execute(context)
+    record = context.inputs["data_generation"].model_copy(update={"artifacts": ()})
+    with pytest.raises(UsageError, match="data_generation left 0 manifests; training needs exactly one"):
+        stage.execute(replace(context, inputs={"data_generation": record}))
 
 
 def test_figure_that_the_task_lacks_is_a_usage_error(tmp_path: Path) -> None:
