@@ -176,8 +176,10 @@ def _started(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:
 
 def _progressed(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:
     done, total, unit = int(data["done"]), int(data["total"]), str(data["unit"])
-    figures = dict(data.get("figures", {}))
-    chunks = stage.chunks
+    told = dict(data.get("figures", {}))
+    # Of a training that is continued, they are those of a validation that an earlier process did.
+    stage = _measured(stage, {name: told.pop(name) for name in list(told) if name.startswith(_VALIDATION)}, at)
+    figures, chunks = told, stage.chunks
     if figures.get("num_chunks"):
         chunks = ChunkCount(int(figures["epoch"]), int(figures["chunks_done"]), int(figures["num_chunks"]))
     known = stage.pace or Pace.begin(done=done, total=total, unit=unit, at=at)

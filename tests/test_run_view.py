@@ -91,6 +91,12 @@ def test_the_newest_validation_figures_stay() -> None:
     assert training.validation == {"ap": 0.6, "ap50": 0.7}
 
 
+def test_a_training_that_is_continued_knows_its_last_validation() -> None:
+    """An earlier process did it; its figures are no figures of the steps."""
+    training = _view(*_BEGUN, _progress(40, validation_ap=0.5, loss=0.25)).stages["training"]
+    assert (training.validation, training.figures) == ({"ap": 0.5}, {"loss": 0.25})
+
+
 def test_a_validation_is_over_with_its_figures() -> None:
     """The next progress may take a while."""
     validated = (Kind.METRICS, "training", {"step": 10, "validation_ap": 0.5})

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from fakes import RecordingReporter
-from tiny_task import tiny_stage
+from resume import run_interrupted
+from tiny_task import tiny_config, tiny_stage
 
 from pipeline.events import Kind
 from pipeline.reporting import AppendedFile
 from stages.chunks.reader import Batch, Position
+from stages.training.data import load_data
 from stages.training.mini_epochs import MiniEpochs
 from stages.training.progress import TrainingProgressTracker
+from stages.training.session import open_session
 from stages.training.telemetry import Telemetry
 
 _BATCH = Batch(0, {}, np.arange(16), (), Position(0))
@@ -130,3 +133,23 @@ def test_a_log_that_cannot_be_written_is_told_once_and_stops_nothing(
     [warning] = reporter.texts(Kind.WARNING)
     assert "the run goes on without it" in warning
     assert not list(tmp_path.glob("elsewhere/*"))
+
+
+def test_the_last_validation_is_told_until_the_next(tmp_path: Path) -> None:
+    """Also by a process that continues behind it; a figure that is none is left out."""
+    telemetry, reporter, clock, _ = _start(tmp_path, total_steps=100)
+    telemetry.recall_validation({"ap": 0.5, "ap50": None})
+    clock.now += 1
+    telemetry.after_step(_BATCH, step=1, figures=lambda: {"loss": 0.5})
+    figures = reporter.of(Kind.PROGRESS)[-1]["figures"]
+    assert {name: value for name, value in figures.items() if "validation" in name} == {"validation_ap": 0.5}
+
+
+def test_a_continued_training_recalls_its_last_validation(tmp_path: Path) -> None:
+    """From the history in its checkpoint."""
+    assert run_interrupted(tmp_path, tiny_config(), stop_after=7)
+    _, context = tiny_stage(tmp_path)
+    [manifest] = context.input_paths("data_generation", "manifest")
+    with open_session(context, tiny_config(), data=load_data(manifest)) as session:
+        [entry] = session.history.entries
+        assert session.telemetry._validation == {"validation_score": entry.figures["score"]}

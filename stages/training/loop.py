@@ -179,6 +179,7 @@ def _figures(session: Session, terms: Tensors, loss: torch.Tensor) -> dict[str, 
 
 def _tell(session: Session, entry: Entry) -> None:
     figures = {name: value for name, value in entry.figures.items() if value is not None}
+    session.telemetry.recall_validation(entry.figures)
     session.telemetry.point(entry.global_step, {f"validation_{name}": value for name, value in figures.items()})
     total = session.config.epochs * session.mini_epochs.per_epoch
     shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

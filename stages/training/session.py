@@ -217,6 +217,8 @@ def _continue(session: Session, checkpoint: Checkpoint, contents: Mapping[str, b
     session.state.load(contents, without=frozenset() if checkpoint.has_optimizer else frozenset({"optimizer"}))
     if not checkpoint.metadata.is_final:
         session.environments.enter(session.environment, after_step=session.tracker.global_step)
+    if session.history.entries:
+        session.telemetry.recall_validation(session.history.entries[-1].figures)
     session.context.info(f"training continues from {checkpoint.path.name}")
     if changes := environment_changes(checkpoint.metadata.environment, session.environment):
         session.context.warn(

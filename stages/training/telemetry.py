@@ -52,6 +52,7 @@ class Telemetry:
         self._forecast = Forecast(validation_batches=validation_batches)
         self._validation_began = self._validation_shown_at = 0.0
         self._shown_figures: Mapping[str, float] = {}
+        self._validation: dict[str, float] = {}  # the figures of the last one
         self._open = ExitStack()
         self._sample_log: SampleLog | None = None
 
@@ -91,6 +92,10 @@ class Telemetry:
         seconds = self._clock() - self._validation_began
         self._shown_at += seconds
         self._forecast.after_validation(seconds)
+
+    def recall_validation(self, figures: Mapping[str, float | None]) -> None:
+        """Tell these figures with all progress from now on, as those of the last validation."""
+        self._validation = {f"validation_{name}": value for name, value in figures.items() if value is not None}
 
     def point(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to the curves."""
@@ -132,6 +137,7 @@ class Telemetry:
             num_chunks=self._mini_epochs.num_chunks,
             images_per_second=round(self._images_per_second, 1),
             **self._shown_figures,
+            **self._validation,
             **({} if remaining is None else {"eta_seconds": round(remaining, 1)}),
             **({} if validated is None else {"validated": round(validated, 3)}),
             checkpoint_age_seconds=round(now - self._saved_at, 1),
