@@ -31,7 +31,7 @@ format: $(INSTALLED)
 
 # each measures ours beside its peers and writes its section of benchmarks/RESULTS.md
 BENCHMARKS := startup noop deep loader resume-cost compression step-tax step-lot checkpoint save-often data-generation coco \
-	standard incremental
+	standard incremental seen
 bench: bench-setup $(BENCHMARKS:%=bench-%)  ## all figures about speed (about an hour); one of them: make bench-loader
 
 bench-%: $(INSTALLED)
