@@ -175,6 +175,8 @@ def test_bad_step_is_found_before_it_is_saved(session: Session) -> None:
     with pytest.raises(BadStepError, match=r"model/0\.weight is not finite at step 2 \(samples 4, 2\)"):
         _save(saver)
     assert [checkpoint.metadata.global_step for checkpoint in session.store.checkpoints()] == [1]
+    folders = [path for path in session.store.folder.iterdir() if path.is_dir()]
+    assert len(folders) == 1  # nor is anything of it left, which was written meanwhile
 
 
 def test_unchecked_steps_are_checked_before_a_save(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 
@@ -122,8 +123,8 @@ class Saver:
         newest_step, sample_ids = session.guard.newest
 
         def write() -> None:
-            _require_finite(snapshot, step=newest_step, sample_ids=sample_ids)
-            saved = session.store.save(snapshot.contents(), facts).metadata
+            contents = _finite_contents(snapshot, step=newest_step, sample_ids=sample_ids)
+            saved = session.store.save(contents, facts).metadata
             # Brings all that others read to where the new checkpoint is.
             save_sealed(session.tracker.path, progress)
             self.write_seconds = self._clock() - started
@@ -195,8 +196,17 @@ class Saver:
         )
 
 
-def _require_finite(snapshot: Snapshot, *, step: int, sample_ids: Sequence[int]) -> None:
-    """Raise BadStepError where a gradient was finite and its step still overflowed: it follows no good state."""
+def _finite_contents(
+    snapshot: Snapshot, *, step: int, sample_ids: Sequence[int]
+) -> Iterator[tuple[str, bytes | memoryview]]:
+    """Yield names and bytes of the files; at the end, before the checkpoint is whole, raise BadStepError.
+
+    That is where a gradient was finite and its step still overflowed: it follows no good state.
+    """
     snapshot.settle()
-    if name := snapshot.not_finite():
-        raise BadStepError(f"{name} is not finite", step=step, sample_ids=sample_ids)
+    # Beside the writing, during which a disk works and no core.
+    with ThreadPoolExecutor(1, thread_name_prefix="finite") as threads:
+        name = threads.submit(snapshot.not_finite)
+        yield from snapshot.contents()
+        if name.result():
+            raise BadStepError(f"{name.result()} is not finite", step=step, sample_ids=sample_ids)
