@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pipeline.reading import open_regular
 _BLOCK_BYTES = 1 << 18
 # A quote inside a text of JSON stands behind a backslash: this can only be the kind of an event.
 _START = b'"kind": "run_started"'
+_SECOND_VERSION = b'{"v": 2,'
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,26 @@ class LoggedEvent:
     end: int
 
 
-def read_events(path: Path, *, offset: int = 0) -> Iterator[LoggedEvent]:
+def read_events(path: Path, *, offset: int = 0, runs: Collection[str] = ()) -> Iterator[LoggedEvent]:
     """Yield the events of a log from `offset` on, which is 0 or the `end` of an event.
 
     A last line that is not whole yet is left for the next call, lines that are no events are passed over, and a log
-    that is not there, or ends before `offset`, has none.
+    that is not there, or ends before `offset`, has none. With `runs` the events of other runs are passed over but for
+    their starts, without being parsed as far as their lines name their run: a log has all runs of a workspace.
 
     Raises:
         OSError, IntegrityError: it cannot be read, or is no regular file.
     """
     run = None if offset else ""
+    names = [json.dumps(run).encode() for run in runs]
     for line, end in _lines(path, offset):
+        if (
+            names
+            and line.startswith(_SECOND_VERSION)
+            and _START not in line
+            and not any(name in line for name in names)
+        ):
+            continue
         parsed = _parsed(line)
         if parsed is None:
             continue
@@ -54,7 +64,8 @@ def read_events(path: Path, *, offset: int = 0) -> Iterator[LoggedEvent]:
             run = str(event.data.get("run", ""))
         elif run is None:
             run = _run_before(path, offset)
-        yield LoggedEvent(time, run, event, end)
+        if not names or run in runs or event.kind is Kind.RUN_STARTED:
+            yield LoggedEvent(time, run, event, end)
 
 
 class FollowedLog:

@@ -211,12 +211,15 @@ class Orchestrator:
 
     def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
         """Return what a reset of the stages `names` takes away; with all stages named, old results too."""
-        from pipeline.reset import configs_of, everything_of
+        from pipeline.reset import configs_of, everything_of, report_of
 
         chosen = [stage for stage in self.stages if stage.name in names]
         if not only_this_run:
             return everything_of(chosen, workspace=self.workspace, has_all=len(chosen) == len(self.stages))
-        return configs_of(chosen, hashes=self._contexts.hashes, workspace=self.workspace)
+        found = configs_of(chosen, hashes=self._contexts.hashes, workspace=self.workspace)
+        return (
+            (*found, *report_of(self.run_name, workspace=self.workspace)) if len(chosen) == len(self.stages) else found
+        )
 
     def reset(self, removals: Sequence[Removal]) -> None:
         """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from pipeline.errors import IntegrityError
 from pipeline.records import StageRecord
+from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME
 from pipeline.stage import OwnsFolders, Stage
 from pipeline.stat_cache import CACHE_NAME
 from pipeline.workspace import Workspace
+
+_OF_RUN = (REPORT_NAME, SHEET_NAME)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ def configs_of(stages: Sequence[Stage], *, hashes: Mapping[str, str], workspace:
         for stage in stages
         for removal in _config_of(stage, config_hash=hashes[stage.name], workspace=workspace)
     )
+
+
+def report_of(run: str, *, workspace: Workspace) -> tuple[Removal, ...]:
+    """Return what was written about a run as a whole: its report, its sheet, and comparisons with others."""
+    folder = workspace.results / run
+    found = [path for path in _entries(folder) if path.name in _OF_RUN or path.name.startswith(COMPARISON_PREFIX)]
+    return tuple(_removals("", found))
 
 
 def _everything_of(stage: Stage, *, workspace: Workspace) -> list[Removal]:

@@ -23,8 +23,8 @@ def _line(kind: str, *, version: int = 2, run: str = "quick-1", **data: Any) -> 
     return json.dumps(document).encode() + b"\n"
 
 
-def _texts(path: Path, **options: int) -> list[tuple[str, str]]:
-    return [(logged.run, logged.event.data.get("text", "")) for logged in read_events(path, **options)]
+def _texts(path: Path, *, offset: int = 0) -> list[tuple[str, str]]:
+    return [(logged.run, logged.event.data.get("text", "")) for logged in read_events(path, offset=offset)]
 
 
 def test_what_was_told_is_read_back(tmp_path: Path) -> None:
@@ -93,6 +93,33 @@ def test_lines_of_the_first_version_belong_to_the_last_run_before_them(tmp_path:
     assert _texts(path) == [("", "before"), ("old-1", ""), ("old-1", "a"), ("new-2", ""), ("new-2", "b")]
     behind_first = len(lines[0]) + len(first)
     assert _texts(path, offset=behind_first) == [("old-1", "a"), ("new-2", ""), ("new-2", "b")]
+
+
+def test_events_of_other_runs_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all runs the starts, of those that are asked for everything; other lines are not even parsed."""
+    path = tmp_path / "events.jsonl"
+    lines = [
+        _line("run_started", version=1, run="old-1"),
+        _line("info", version=1, text="of the first version"),
+        _line("run_started", run="mine-1"),
+        _line("info", run="mine-1", text="mine"),
+        _line("run_started", run="other-1"),
+        _line("info", run="other-1", text="other"),
+        _line("info", run="other-1", text="mine-1"),
+    ]
+    path.write_bytes(b"".join(lines))
+    parsed: list[bytes] = []
+    parse = event_reader._parsed
+
+    def noting(line: bytes) -> Any:
+        parsed.append(line)
+        return parse(line)
+
+    monkeypatch.setattr(event_reader, "_parsed", noting)
+    told = [(each.run, each.event.kind.value) for each in read_events(path, runs={"mine-1"})]
+    assert told == [("", "run_started"), ("mine-1", "run_started"), ("mine-1", "info"), ("other-1", "run_started")]
+    assert lines[5].rstrip() not in parsed
+    assert len(parsed) == 6
 
 
 def test_a_log_that_is_not_there_has_no_events(tmp_path: Path) -> None:

@@ -172,6 +172,9 @@ def test_charts_that_cannot_be_drawn_cost_only_themselves(
     text = report_of(copy).read_text()
     assert "could not be drawn (Fatal: out of memory)" in text
     assert "<details open>" in text
+    monkeypatch.setattr(writer, "draw", draw)
+    assert call(copy, "run", *WITH_REPORT).code == 0
+    assert "could not be drawn" not in report_of(copy).read_text(), "the next run tries again"
 
 
 def test_renderer_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
@@ -221,3 +224,13 @@ def test_report_of_a_pipeline_without_training(toy: Call, tmp_path: Path) -> Non
     text = report_of(tmp_path).read_text()
     assert "Target met" in text or "targets" in text
     assert "numbers" in text
+
+
+def test_reset_of_a_run_takes_its_report(copy: Path, call: Command) -> None:
+    """With all of a run its report goes, and with a stage of it the report stays: it tells what was."""
+    call(copy, "report")
+    named = ("--profile", "small", "--yes")
+    call(copy, "reset", "evaluation", *named)
+    assert report_of(copy).is_file()
+    call(copy, "reset", "all", *named)
+    assert not list(copy.glob("results/*/*"))

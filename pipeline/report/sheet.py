@@ -17,6 +17,7 @@ from pipeline.workspace import Workspace
 SCHEMA = Schema("run sheet")
 SHEET_NAME = "run.json"
 REPORT_NAME = "report.html"
+COMPARISON_PREFIX = "compare-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class RunSheet:
     Attributes:
         command: reproduces it.
         settings: for each dotted key its value and where that came from.
+        trouble: why the report has no charts; empty where it has them.
     """
 
     run: str
@@ -46,6 +48,7 @@ class RunSheet:
     settings: Mapping[str, Mapping[str, Any]]
     stages: tuple[SheetStage, ...]
     written_by: str = __version__
+    trouble: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -90,7 +93,7 @@ def load_sheet(path: Path) -> RunSheet:
     document = SCHEMA.migrate(load_sealed(path), name=str(path))
     try:
         stages = tuple(SheetStage(**stage) for stage in document["stages"])
-        known = {name: document[name] for name in ("run", "profile", "command", "settings", "written_by")}
+        known = {name: document[name] for name in ("run", "profile", "command", "settings", "written_by", "trouble")}
     except (KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is no run sheet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import files
@@ -15,11 +16,10 @@ from pipeline.report.history import History, read_history
 from pipeline.report.page import comparison_page, report_page
 from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
 from pipeline.report.renderer import draw
-from pipeline.report.sheet import REPORT_NAME, SHEET_NAME, RunSheet
+from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME, RunSheet
 from pipeline.workspace import Workspace
 
 EVENTS_NAME = "events.jsonl"
-COMPARISON_PREFIX = "compare-"
 
 
 def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
@@ -32,8 +32,9 @@ def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
     pictures, trouble = draw(charts_of(content.sections))
     folder = workspace.results / sheet.run
     files.write_bytes(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
-    # Last: with the sheet there, the report is known to be written.
-    files.write_bytes(folder / SHEET_NAME, sheet.to_bytes())
+    # Last: with this very sheet there, the report is known to be written. Where its charts could not be drawn the sheet
+    # is another one, so that the next run tries again.
+    files.write_bytes(folder / SHEET_NAME, replace(sheet, trouble=trouble).to_bytes())
     return folder / REPORT_NAME
 
 
@@ -73,7 +74,8 @@ def history_of(
     """Return what the log of events tells of the stages: each under the name of the run that did its work."""
     runs = {stage.name: records[stage.name].run if stage.name in records else sheet.run for stage in sheet.stages}
     try:
-        return read_history(read_events(workspace.logs / EVENTS_NAME), runs=runs, is_running=bool(workspace.owner))
+        events = read_events(workspace.logs / EVENTS_NAME, runs=set(runs.values()))
+        return read_history(events, runs=runs, is_running=bool(workspace.owner))
     except (OSError, IntegrityError) as error:
         problems.append(f"the log of events cannot be read: {error}")
         return read_history((), runs=runs)
