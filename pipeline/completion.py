@@ -107,7 +107,7 @@ def _values(command: Any, parameter: Any, words: Sequence[str]) -> Iterator[Cand
         return
     from pipeline import completion_values
 
-    metavar = (parameter.metavar or "").strip("[].")
+    metavar = (parameter.metavar or "").strip("[].").partition(" ")[0]  # "RUN RUN ..." are runs
     source = completion_values.SOURCES.get(parameter.name) or completion_values.SOURCES.get(metavar)
     if metavar in {"FILE", "DIR"}:
         yield Candidate(FILES if metavar == "FILE" else FOLDERS)

@@ -16,7 +16,6 @@ from pipeline.complaints import nearest
 from pipeline.definition import PipelineDefinition, load_definition
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import Reporter, Reporters
-from pipeline.explanation import OWN_FOLDER, find_explanations
 from pipeline.interrupts import StopFlag
 from pipeline.options import PlaceOptions, RunOptions, SettingsOptions
 from pipeline.orchestrator import Orchestrator
@@ -149,6 +148,8 @@ def find_definition(
 
 def find_explanations_of(place: PlaceOptions) -> dict[str, Path]:
     """Return the files that explain error codes: of this program, of the pipeline in `place`, of the built-in one."""
+    from pipeline.explanation import OWN_FOLDER, find_explanations
+
     folders = [OWN_FOLDER]
     # Other pipelines may have stages of the built-in one.
     for definition in (partial(find_definition, place), partial(load_definition, BUILT_IN_PIPELINE)):

@@ -12,6 +12,8 @@ import pytest
 import toy_command_line
 from toy_command_line import Call, actions, states
 
+from pipeline.app import _name_of, app
+
 call = toy_command_line.call
 
 COMMANDS = (
@@ -36,6 +38,21 @@ COMMANDS = (
 def number_file(folder: Path) -> Path:
     """Return a file that the first toy stage has made."""
     return next(folder.glob("datasets/*/00002.json"))
+
+
+def test_every_command_is_documented_and_tested() -> None:
+    """The table of the README has a line for each that there is, and the tests below know it."""
+    groups = {each.name: each.typer_instance for each in app.registered_groups if each.typer_instance}
+    known = {_name_of(each) for each in app.registered_commands}
+    known |= {f"{group} {_name_of(each)}" for group, inner in groups.items() for each in inner.registered_commands}
+    assert known == set(COMMANDS)
+    table = (Path(__file__).parent.parent / "README.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
+    rows = [line.replace("\\|", "|") for line in table.splitlines() if line.startswith("| `pipeline ")]
+    for command in COMMANDS:
+        words = command.split()
+        assert any(
+            row.startswith(f"| `pipeline {words[0]}") and words[-1] in re.split(r"[ `|]+", row) for row in rows
+        ), f"{command} is not in the README"
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, "progress", "config"])

@@ -110,6 +110,9 @@ def test_profiles_and_runs_of_the_place_that_the_line_names_are_known(folder: Pa
     assert words("pipeline run --workspace there --profile m") == ["mine"]
     assert words("pipeline run --config=named.toml --profile y") == ["yours"]
     assert words("pipeline run --profile m") == []
+    (folder / "there" / "results" / "small-01234567").mkdir(parents=True)
+    assert words("pipeline compare --workspace there sm") == ["small-01234567"]
+    assert words("pipeline compare --workspace there small-01234567 sm") == ["small-01234567"]
 
 
 def test_settings_that_cannot_be_read_complete_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
