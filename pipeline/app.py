@@ -181,6 +181,19 @@ def import_checkpoint(file: CheckpointFile, settings: SettingsOptions) -> Work:
 
 @app.command()
 @grouped
+def doctor(settings: SettingsOptions) -> Work:
+    """Tell whether everything that a run needs is there and works, with advice; ends with 1 where something is not.
+
+    Python, packages, torch, GPU, cores, shared memory; and of the workspace free space, write speed and locking, for
+    which a small file is written and removed.
+    """
+    from pipeline.commands import doctor
+
+    return partial(doctor.doctor, settings)
+
+
+@app.command()
+@grouped
 def explain(place: PlaceOptions, *, code: ErrorCode = None) -> Work:
     """Tell what an error code means: its cause, an example, and the remedy; without one, list them all."""
     from pipeline.commands import explain

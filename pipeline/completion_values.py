@@ -12,7 +12,7 @@ from pipeline.complaints import known_settings
 from pipeline.explanation import load_explanation
 from pipeline.options import PlaceOptions
 from pipeline.profiles import RUNTIME, find_settings_file, profile_names, read_settings_file
-from pipeline.session import ALL, find_definition, find_explanations_of
+from pipeline.session import ALL, find_definition, find_explanations_of, find_workspace
 from pipeline.workspace import Workspace
 
 Found = Iterator[tuple[str, str]]  # words, and what each means
@@ -40,7 +40,7 @@ def profiles(place: PlaceOptions) -> Found:
     """Yield the profiles of the pipeline and those of the settings file."""
     for name in profile_names(find_definition(place)):
         yield name, "a profile of the pipeline"
-    file = find_settings_file(place.config, workspace=_workspace(place).root, environment=os.environ)
+    file = find_settings_file(place.config, workspace=find_workspace(place), environment=os.environ)
     for name in read_settings_file(file).profiles:
         yield name, f"a profile of {file}"
 
@@ -57,7 +57,7 @@ def settings(place: PlaceOptions) -> Found:
 
 def runs(place: PlaceOptions) -> Found:
     """Yield the runs that have results in the workspace."""
-    folder = _workspace(place).results
+    folder = Workspace.at(find_workspace(place)).results
     yield from ((path.name, "a run of this workspace") for path in sorted(folder.glob("*")) if path.is_dir())
 
 
@@ -84,10 +84,6 @@ SOURCES: Mapping[str, Callable[[PlaceOptions], Found]] = {
     "RUN": runs,
     "CODE": codes,
 }
-
-
-def _workspace(place: PlaceOptions) -> Workspace:
-    return Workspace.at(place.workspace or Path(os.environ.get("PIPELINE_WORKSPACE") or "."))
 
 
 def _path(words: Sequence[str], option: str) -> Path | None:

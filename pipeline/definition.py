@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.errors import UsageError
 from pipeline.stage import Stage
+
+if TYPE_CHECKING:
+    from pipeline.doctor.finding import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class PipelineDefinition:
         flags: settings that have a flag of their own, e.g. "epochs" -> "training.epochs".
         explanations: folder with one Markdown file for each error code that the stages raise, which `pipeline explain`
             shows; those of this program, `pipeline/explanations/E0101.md` say, are examples of their form.
+        examine: looks at what the stages need besides, a device say, for `pipeline doctor`; imports it only then.
     """
 
     configs: Mapping[str, type[StageConfig]]
@@ -34,6 +39,7 @@ class PipelineDefinition:
     flags: Mapping[str, str] = field(default_factory=dict)
     runtime: type[RuntimeOptions] = RuntimeOptions
     explanations: Path | None = None
+    examine: Callable[[RuntimeOptions], Iterable[Finding]] | None = None
 
 
 def load_definition(name: str) -> PipelineDefinition:

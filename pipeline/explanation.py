@@ -12,7 +12,7 @@ _REMEDY = "\n```\n\n## Remedy\n\n"
 _BY_HAND = "E0701"
 # The first two digits of a code: what kind of error it is, and with which exit code a command ends for it.
 GROUPS = {
-    "E01": ("a stage failed", 1),
+    "E01": ("a stage failed, or will not work", 1),
     "E02": ("usage or settings", 2),
     "E03": ("targets missed", 3),
     "E04": ("damaged, missing or newer files", 4),

@@ -138,6 +138,11 @@ def open_session(
     return Session(definition, settings, workspace, pipeline, file)
 
 
+def find_workspace(options: SettingsOptions | PlaceOptions, *, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder that is the workspace, or would be."""
+    return Workspace.at(options.workspace or Path(environment.get("PIPELINE_WORKSPACE") or ".")).root
+
+
 def find_definition(
     options: SettingsOptions | PlaceOptions, *, environment: Mapping[str, str] = os.environ
 ) -> PipelineDefinition:
@@ -160,7 +165,7 @@ def find_explanations_of(place: PlaceOptions) -> dict[str, Path]:
 
 
 def _places(options: SettingsOptions | PlaceOptions, environment: Mapping[str, str]) -> tuple[Workspace, Path | None]:
-    workspace = Workspace.at(options.workspace or Path(environment.get("PIPELINE_WORKSPACE") or "."))
+    workspace = Workspace.at(find_workspace(options, environment=environment))
     nearest_there = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
     if not nearest_there.is_dir():
         raise UsageError(f"{nearest_there} is not a folder", code="E0219", hint="give another one with --workspace")

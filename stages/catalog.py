@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic import Field
 
-from pipeline.config import StageConfig
+from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.definition import PipelineDefinition
 from pipeline.stage import Stage
 from stages.data_generation.config import DataGenerationConfig
@@ -19,6 +19,9 @@ from stages.evaluation.stage import EvaluationStage
 from stages.foreseen import Foreseen
 from stages.training.config import TrainingConfig
 from stages.training.stage import TrainingStage
+
+if TYPE_CHECKING:
+    from pipeline.doctor.finding import Finding
 
 
 class DetectionTrainingConfig(TrainingConfig):
@@ -44,6 +47,13 @@ def build(configs: Mapping[str, StageConfig]) -> tuple[Stage, ...]:
     )
 
 
+def examine(runtime: RuntimeOptions) -> Iterable[Finding]:
+    """Look at torch and its devices."""
+    from stages.checkup import examine  # torch
+
+    return examine(runtime)
+
+
 PIPELINE = PipelineDefinition(
     configs={
         "data_generation": DataGenerationConfig,
@@ -53,6 +63,7 @@ PIPELINE = PipelineDefinition(
     build=build,
     profiles=Path(__file__).with_name("profiles"),
     explanations=Path(__file__).with_name("explanations"),
+    examine=examine,
     default_profile="standard",
     short_names={"data": "data_generation", "train": "training", "eval": "evaluation"},
     flags={

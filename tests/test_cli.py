@@ -30,6 +30,7 @@ COMMANDS = (
     "progress reset",
     "config show",
     "config schema",
+    "doctor",
     "explain",
     "completion",
 )

@@ -88,7 +88,9 @@ def test_prose_fits_the_terminal_and_examples_stay_as_they_are(call: Call, monke
 def test_all_codes_are_listed_by_what_they_end_with(call: Call) -> None:
     """Those of the pipeline too, each with its title; a heading for each exit code."""
     told = call("explain").out
-    assert told.startswith("a stage failed (exit code 1)\n  E0101  The inputs of a stage changed while it ran\n")
+    assert told.startswith(
+        "a stage failed, or will not work (exit code 1)\n  E0101  The inputs of a stage changed while it ran\n"
+    )
     for code, explanation in _ALL.items():
         assert f"  {code}  {explanation.title}\n" in told
     for what, exit_code in GROUPS.values():

@@ -32,7 +32,7 @@ _LAYERS = (
     {"execution", "contexts"},
     {"stage_process", "outcomes", "estimate"},
     {"announcement", "observe", "reset", "validation", "code_digest", "graph", "definition"},
-    {"workload"},
+    {"workload", "doctor"},
     {"stage", "stat_cache", "report", "holder"},
     {"workspace"},
     {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts"}
