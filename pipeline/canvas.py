@@ -7,18 +7,15 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import NamedTuple, TextIO
 
-from pipeline.picture import ASCII, UNICODE, Line, Signs
+from pipeline.picture import ASCII, UNICODE, Line, Signs, Span
 from pipeline.reporting import Clock
 from pipeline.tables import terminal_size
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 _UP, _ERASE_LINE, _ERASE_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
 _LEAST_SECONDS = 0.2  # between two pictures; the eye needs no more
-# A picture takes a millisecond or two. Drawing takes at most this part of the time from whoever works.
+# Of the time, at most, drawing takes from whoever works, however busy the machine is.
 _SHARE = 1 / 250
 
 
@@ -36,7 +33,7 @@ class Canvas:
     def __init__(self, stream: TextIO, *, clock: Clock = time.perf_counter) -> None:
         self._stream = stream
         self._clock = clock
-        self._rich: Console | None = None
+        self._colors: _Colors | None = None
         self._drawn: list[int] = []  # the widths of the lines that are to be seen
         self._next_at = -math.inf
         self.is_closed = False
@@ -102,17 +99,29 @@ class Canvas:
         self._drawn = []
         if not lines:
             return []
-        from rich.console import Console
-        from rich.text import Text
+        from rich.cells import cell_len, set_cell_size
 
-        # Not on the stream: Rich writes to its file even what it captures, as an empty text.
-        self._rich = self._rich or Console(file=io.StringIO(), force_terminal=True, highlight=False, soft_wrap=True)
-        texts = [Text.assemble(*line.spans) for line in lines]
-        self._drawn = [text.cell_len for text in texts]
-        with self._rich.capture() as captured:
-            for text in texts:
-                self._rich.print(text)
-        return captured.get().splitlines()
+        columns, _ = self.size
+        styled = []
+        for line in lines:
+            width = cell_len(line.text)  # some letters are two columns wide
+            self._drawn.append(min(width, columns))
+            spans = line.spans if width <= columns else (Span(set_cell_size(line.text, columns)),)
+            styled.append("".join(self._rendered(span) for span in spans))
+        return styled
+
+    def _rendered(self, span: Span) -> str:
+        from rich.color import ColorSystem
+        from rich.style import Style
+
+        if self._colors is None:
+            self._colors = _Colors.of_terminal()
+        style = Style.parse(span.style)  # which Rich remembers
+        if self._colors.is_none:
+            style = style.without_color
+        # All of our colours are among the first eight, which every terminal with colours has. A whole console of Rich
+        # takes fifty times as long to print a line.
+        return style.render(span.text, color_system=ColorSystem.STANDARD if self._colors.has_styles else None)
 
     def _write(self, text: str) -> None:
         if self.is_closed or not text:
@@ -122,6 +131,20 @@ class Canvas:
             self._stream.flush()
         except (OSError, ValueError):
             self.is_closed = True
+
+
+class _Colors(NamedTuple):
+    """What Rich finds out about a terminal: whether it has styles at all, and whether the user wants no colours."""
+
+    has_styles: bool
+    is_none: bool
+
+    @classmethod
+    def of_terminal(cls) -> _Colors:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), force_terminal=True)
+        return cls(console.color_system is not None, console.no_color)
 
 
 def _is_in_foreground(stream: TextIO) -> bool:
