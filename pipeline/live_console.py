@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from contextlib import suppress
-from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 from pipeline.canvas import Canvas
 from pipeline.console import LineConsole
 from pipeline.events import Event, Kind
 from pipeline.interrupts import StopFlag
+from pipeline.pauses import Pauses
 from pipeline.picture import Line, picture
 from pipeline.reporting import Clock
 from pipeline.run_view import RunView
@@ -36,7 +34,7 @@ class LiveConsole(LineConsole):
         self._turn = threading.RLock()
         self._is_shown = False
         self._is_over = threading.Event()
-        self._previous: Any = None  # what was done at SIGCONT before
+        self._pauses = Pauses()
 
     def emit(self, event: Event) -> None:
         """Say what `event` tells, and draw what it changes."""
@@ -61,9 +59,7 @@ class LiveConsole(LineConsole):
         with self._turn:
             self._canvas.clear()
             self._is_shown = False
-        with suppress(ValueError):
-            if self._previous is not None:
-                signal.signal(signal.SIGCONT, self._previous)
+            self._pauses.end()
 
     def _begin(self) -> None:
         """Begin to draw: nothing of this is loaded where no stage has anything to do."""
@@ -71,16 +67,12 @@ class LiveConsole(LineConsole):
         os.register_at_fork(
             before=self._turn.acquire, after_in_parent=self._turn.release, after_in_child=self._turn.release
         )
-        with suppress(ValueError):  # signals are for the main thread alone
-            self._previous = signal.signal(signal.SIGCONT, self._go_on)
+        self._pauses.begin()
         threading.Thread(target=self._keep_ticking, name="console", daemon=True).start()
 
     def _keep_ticking(self) -> None:
         while not self._is_over.wait(_TICK_SECONDS):
             self.tick()
-
-    def _go_on(self, _signal_number: int, _frame: FrameType | None) -> None:
-        self._canvas.forget()  # after Ctrl+Z and `fg` the shell has written below the picture
 
     def _show_progress(self, event: Event) -> None:
         """Leave it to the picture."""
@@ -92,5 +84,7 @@ class LiveConsole(LineConsole):
             super()._write(text)
 
     def _lines(self) -> list[Line]:
+        if self._pauses.was_paused():
+            self._canvas.forget()  # after Ctrl+Z and `fg` the shell has written below the picture
         columns, rows = self._canvas.size
         return picture(self._view, at=self._clock(), width=columns, height=rows, signs=self._canvas.signs)

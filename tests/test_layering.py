@@ -41,6 +41,7 @@ _LAYERS = (
     {
         "records",
         "pace",
+        "pauses",
         "events",
         "interrupts",
         "stream",
