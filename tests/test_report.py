@@ -56,7 +56,7 @@ def test_a_run_ends_with_its_report(reported: Path) -> None:
     """Verdict, timeline, chunks, curves, what evaluation adds, settings, digests, command: all of it, drawn."""
     text = report_of(reported).read_text()
     for title in (
-        *("targets missed", "Timeline", "Chunks of training", "When it was trained", "Curves of training"),
+        *("targets missed", "Timeline", "Chunks of training", "When each chunk was trained", "Curves of training"),
         *("Learning rate", "Gradient norm", "Held-out scenes", "Average precision by class and size"),
         *("Precision and recall by class", "Confusion matrix", "The 3 worst of 3 images", "Settings"),
         *("Environment", "Seeds and digests", "Reproduce this run"),
@@ -65,6 +65,7 @@ def test_a_run_ends_with_its_report(reported: Path) -> None:
     assert "could not be drawn" not in text
     assert text.count("data:image/webp") == 3
     assert "training.seed" in text
+    assert "Most memory held" in text
     record = json.loads(next(reported.glob("checkpoints/training/*.json")).read_text())
     assert record["config_hash"] in text
     assert all(artifact["xxh3"] in text for artifact in record["artifacts"])

@@ -91,7 +91,7 @@ def test_time_is_told_in_the_unit_that_fits(seconds: float, unit: str) -> None:
 def test_chunk_map_shows_when_and_loss() -> None:
     """A cell for each chunk of each epoch, with the time at work and the loss; nothing of lost samples."""
     charts = chunk_charts("training", history_of(killed_and_stopped()))
-    assert [chart.title for chart in charts] == ["When it was trained", "Loss"]
+    assert [chart.title for chart in charts] == ["When each chunk was trained", "Loss of each chunk"]
     assert [row[0] for row in charts[1].rows] == ["0", "1"]
     assert charts[1].rows[0] == ("0", 1.333, 2.0, 4.0)
     assert charts[0].rows[0] == ("0", 15.0, 10.0, 8.0)
@@ -105,7 +105,7 @@ def test_chunk_map_shows_what_was_left_out() -> None:
     log.work("training", seconds=None)
     log.train(last=4, skipped=7)
     charts = chunk_charts("training", history_of(log))
-    assert charts[2].title == "Samples left out"
+    assert charts[2].title == "Samples left out of each chunk"
     assert charts[2].rows[0] == ("0", 7.0, 7.0, 7.0)
     assert all("7 left out" in text for text in values(charts[1].spec, "t"))
 

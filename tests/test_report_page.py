@@ -225,6 +225,10 @@ def test_page_can_be_read_by_ear(page: str) -> None:
             assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"])
         if attributes.get("tabindex") == "0":
             assert attributes["aria-label"], tag
+    labels = [attributes["aria-label"] for _, attributes in reader.elements if attributes.get("role") == "region"]
+    titles = {text.strip() for tag, text in reader.texts if tag == "h2"}
+    assert not titles & set(labels), "a part of the page and a table in it have names of their own"
+    assert all("".join(text for text in re.findall(">([^<]*)<", head)) for head in re.findall("<th.*?</th>", page))
     assert page.index('class="skip"') < page.index("<nav")
 
 

@@ -39,12 +39,21 @@ def chunk_charts(stage: str, history: History) -> list[Chart]:
     note = (
         f"Each cell stands for {counted(sizes[1], 'chunk')} of {counted(sizes[0], 'epoch')}." if max(sizes) > 1 else ""
     )
-    charts = [_map("When it was trained", cells, lambda cell: cell.at / scale, unit=f"{unit} at work", note=note)]
+    charts = [
+        _map("When each chunk was trained", cells, lambda cell: cell.at / scale, unit=f"{unit} at work", note=note)
+    ]
     if any(cell.loss is not None for cell in cells):
-        charts.append(_map("Loss", cells, lambda cell: cell.loss, unit="mean loss", note=note))
+        charts.append(_map("Loss of each chunk", cells, lambda cell: cell.loss, unit="mean loss", note=note))
     if any(cell.skipped for cell in cells):
         charts.append(
-            _map("Samples left out", cells, lambda cell: cell.skipped, unit="samples", note=note, is_bad=True)
+            _map(
+                "Samples left out of each chunk",
+                cells,
+                lambda cell: cell.skipped,
+                unit="samples",
+                note=note,
+                is_bad=True,
+            )
         )
     return charts
 

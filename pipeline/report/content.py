@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from pipeline.records import StageRecord
 from pipeline.report import provenance
@@ -58,9 +59,13 @@ def content_of(
     history: History,
     parts: Sequence[ReportPart],
     *,
+    results: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     problems: Sequence[str] = (),
 ) -> Content:
-    """Put together all that is known of a run; `problems` are what could not be read for it."""
+    """Put together all that is known of a run.
+
+    `results` are the results documents of its stages, `problems` what could not be read for the report.
+    """
     stages = [stage.name for stage in sheet.stages]
     sections = [
         _timeline(sheet, records, history, stages),
@@ -75,7 +80,11 @@ def content_of(
             layout="folded",
             num_open=1,
         ),
-        Section(title="Environment", items=(provenance.environment_table(records),), layout="folded"),
+        Section(
+            title="Environment",
+            items=tuple(_filled(provenance.environment_table(records), provenance.memory_table(results))),
+            layout="folded",
+        ),
         Section(
             title="Seeds and digests",
             items=tuple(

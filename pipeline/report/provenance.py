@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.fingerprint import digest_json
 from pipeline.records import Artifact, StageRecord
+from pipeline.report.history import number
 from pipeline.report.parts import Cell, TableBlock
 from pipeline.report.sheet import RunSheet
 from pipeline.tables import counted, duration, size
@@ -38,6 +39,17 @@ def environment_table(records: Mapping[str, StageRecord]) -> TableBlock:
     if rows and all(len(set(row[1:])) == 1 for row in rows):
         return TableBlock(title="Environment", header=("what", "all stages"), rows=tuple(row[:2] for row in rows))
     return TableBlock(title="Environment", header=("what", *columns), rows=tuple(rows))
+
+
+def memory_table(results: Mapping[str, Mapping[str, Any]]) -> TableBlock:
+    """Return the most memory that the process of each stage held, and on an accelerator, as results documents say."""
+    rows = []
+    for stage, document in results.items():
+        peaks = document.get("peak_memory_bytes")
+        for where, num_bytes in peaks.items() if isinstance(peaks, Mapping) else ():
+            if number(num_bytes):
+                rows.append((stage, str(where), size(num_bytes)))
+    return TableBlock(title="Most memory held", header=("stage", "where", "memory"), rows=tuple(rows))
 
 
 def seeds_table(sheet: RunSheet) -> TableBlock:

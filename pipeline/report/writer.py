@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import files
 from pipeline.errors import IntegrityError
@@ -17,9 +18,11 @@ from pipeline.report.page import comparison_page, report_page
 from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
 from pipeline.report.renderer import draw
 from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME, RunSheet
+from pipeline.sealed import load_sealed
 from pipeline.workspace import Workspace
 
 EVENTS_NAME = "events.jsonl"
+RESULTS_KIND = "results"
 
 
 def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
@@ -65,7 +68,8 @@ def gather(sheet: RunSheet, *, workspace: Workspace) -> Content:
     problems: list[str] = []
     history = history_of(sheet, records, workspace=workspace, problems=problems)
     parts = list(_parts(records, workspace=workspace, problems=problems))
-    return content_of(sheet, records, history, parts, problems=problems)
+    results = _results(records, workspace=workspace, problems=problems)
+    return content_of(sheet, records, history, parts, results=results, problems=problems)
 
 
 def history_of(
@@ -79,6 +83,21 @@ def history_of(
     except (OSError, IntegrityError) as error:
         problems.append(f"the log of events cannot be read: {error}")
         return read_history((), runs=runs)
+
+
+def _results(
+    records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the results documents that stages left, by the stage."""
+    found = {}
+    for name, record in records.items():
+        for artifact in record.artifacts:
+            if artifact.kind == RESULTS_KIND:
+                try:
+                    found[name] = load_sealed(workspace.resolve(artifact.path))
+                except (OSError, IntegrityError) as error:
+                    problems.append(str(error))
+    return found
 
 
 def _parts(records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]) -> Iterable[ReportPart]:
