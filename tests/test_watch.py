@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -95,6 +98,16 @@ def test_a_terminal_shows_the_run_and_what_becomes_of_it(log: EventLog) -> None:
     assert screens[1][1:] == ["├─ ✓ numbers  done in 2.5s", "└─ · sum      waiting"]
     assert terminal.screen() == []
     assert answer.text(80).startswith("default-12345678 is done\n\nsmall-")
+
+
+def test_after_a_pause_the_picture_begins_anew(log: EventLog) -> None:
+    """Ctrl+Z and `fg`: the shell has written below it; at the end signals are as they were."""
+    terminal = FakeTerminal()
+    _begin(log)
+    _watch(terminal, lambda: os.kill(os.getpid(), signal.SIGCONT), lambda: None)
+    moves = [re.findall(r"\x1b\[\d+A", text) for text in terminal.writes()]
+    assert [len(found) for found in moves] == [0, 0, 1, 1, 1]
+    assert signal.getsignal(signal.SIGCONT) is signal.SIG_DFL
 
 
 def test_a_pipe_gets_lines_without_control_characters(log: EventLog) -> None:
