@@ -55,8 +55,7 @@ def adapter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def _give_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (feeder, process):
-        monkeypatch.setattr(module, "FINISH_SECONDS", seconds)
+    monkeypatch.setattr(process, "FINISH_SECONDS", seconds)
 
 
 class _Told(list[str]):
@@ -115,7 +114,13 @@ def _contents(root: Path, adapter: str) -> dict[str, Any]:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
+    assert all(name.startswith(_RUN) for name in found)
     return found
+
+
+def _only(found: dict[str, Any]) -> dict[str, Any]:
+    [run] = found.values()
+    return dict(run)
 
 
 def _curve(steps: Iterable[int], *, scale: float = 1.0) -> list[list[Any]]:
@@ -131,9 +136,7 @@ def test_it_keeps_curves_figures_settings_and_files(adapter: str, tmp_path: Path
     reporters = _begin(_trackers(tmp_path, adapter))
     _points(reporters, range(1, 10))
     _end(reporters, tmp_path)
-    found = _contents(tmp_path, adapter)
-    assert list(found) == [_RUN]
-    run = found[_RUN]
+    run = _only(_contents(tmp_path, adapter))
     assert run["curves"] == {"loss": _curve(range(1, 10)), "validation_ap": [[4, 0.25], [8, 0.5]]}
     assert run["figures"] == {"data/images": 3, "data/deep/a b": 0.5, "training/steps": 9}
     if adapter != "tensorboard":  # which keeps neither
@@ -149,13 +152,14 @@ def test_after_a_resume_steps_continue_under_the_same_id(adapter: str, tmp_path:
     _points(reporters, range(1, 8))
     reporters.emit(Event(Kind.INTERRUPTED, "training", {"signal": 15, "where": "step 7"}))
     reporters.close()
-    assert adapter not in ("wandb", "mlflow") or _contents(tmp_path, adapter)[_RUN]["status"] == "not done"
+    assert adapter not in ("wandb", "mlflow") or _only(_contents(tmp_path, adapter))["status"] == "not done"
     reporters = _begin(_trackers(tmp_path, adapter), action="resume", reason="INTERRUPTED")
     _points(reporters, range(5, 10))
     _end(reporters, tmp_path)
-    found = _contents(tmp_path, adapter)
-    assert list(found) == [_RUN]
-    assert found[_RUN]["curves"] == {"loss": _curve(range(1, 10)), "validation_ap": [[4, 0.25], [8, 0.5]]}
+    assert _only(_contents(tmp_path, adapter))["curves"] == {
+        "loss": _curve(range(1, 10)),
+        "validation_ap": [[4, 0.25], [8, 0.5]],
+    }
 
 
 def test_a_step_that_is_taken_back_is_shown_once(adapter: str, tmp_path: Path) -> None:
@@ -163,12 +167,15 @@ def test_a_step_that_is_taken_back_is_shown_once(adapter: str, tmp_path: Path) -
     reporters = _begin(_trackers(tmp_path, adapter))
     _points(reporters, [1, 2, 3, 2, 3, 5])
     _end(reporters, tmp_path)
-    assert _contents(tmp_path, adapter)[_RUN]["curves"]["loss"] == _curve([1, 2, 3, 5])
+    assert _only(_contents(tmp_path, adapter))["curves"]["loss"] == _curve([1, 2, 3, 5])
 
 
-def test_what_is_done_from_zero_replaces_what_was_there(adapter: str, tmp_path: Path) -> None:
+def test_what_is_done_from_zero_replaces_what_was_there(
+    adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """TensorBoard hides the earlier curves; the others begin a run of a new id, and continue that one later."""
     for scale, steps, reason in ((1.0, range(1, 6), "NEVER_RAN"), (2.0, range(1, 3), "FORCED")):
+        monkeypatch.setattr("time.strftime", lambda _, scale=scale: f"20261121_00000{scale:.0f}")
         reporters = _begin(_trackers(tmp_path, adapter), reason=reason)
         _points(reporters, steps, scale=scale)
         reporters.close()
@@ -176,10 +183,10 @@ def test_what_is_done_from_zero_replaces_what_was_there(adapter: str, tmp_path: 
     _points(reporters, range(2, 5), scale=2.0)
     _end(reporters, tmp_path)
     found = _contents(tmp_path, adapter)
-    newest = _RUN if adapter == "tensorboard" else f"{_RUN}-2"
-    assert found[newest]["curves"]["loss"] == _curve(range(1, 5), scale=2.0)
+    runs = [run["curves"]["loss"] for _, run in sorted(found.items())]
+    assert runs[-1] == _curve(range(1, 5), scale=2.0)
     if adapter != "tensorboard":
-        assert found[_RUN]["curves"]["loss"] == _curve(range(1, 6))
+        assert runs[:-1] == [_curve(range(1, 6))]
 
 
 def test_it_never_sees_a_secret(adapter: str, tmp_path: Path) -> None:
@@ -222,7 +229,7 @@ def test_without_a_network_nothing_is_missing(adapter: str, tmp_path: Path) -> N
     reporters = _begin(_trackers(tmp_path, adapter, tracker_python=str(wrapper)))
     _points(reporters, range(1, 4))
     _end(reporters, tmp_path)
-    assert _contents(tmp_path, adapter)[_RUN]["curves"]["loss"] == _curve(range(1, 4))
+    assert _only(_contents(tmp_path, adapter))["curves"]["loss"] == _curve(range(1, 4))
 
 
 @pytest.mark.parametrize("kind", ["Raising", "Dying", "Full"])
@@ -282,11 +289,28 @@ def test_what_there_is_no_room_for_is_counted(tmp_path: Path, monkeypatch: Any) 
 
 def test_one_that_talks_is_not_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     """Stdout belongs to results, stderr to what the run says; a tracker may print as much as it likes."""
-    _give_time(monkeypatch, 60.0)
-    reporters = _begin(_trackers(tmp_path, "fake_trackers:Talking_log", told=_Told()))
+    _give_time(monkeypatch, 20.0)
+    reporters = _begin(_trackers(tmp_path, "fake_trackers:Talking_log"))
     _points(reporters, range(1, 4))
     _end(reporters, tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_that_has_died_is_told_of_while_the_run_goes_on_and_not_again(tmp_path: Path) -> None:
+    """What comes after its death finds nobody, which is told once, and what ends the run changes nothing of that."""
+    told = _Told()
+    trackers = _trackers(tmp_path, "fake_trackers:Dying_start", told=told)
+    reporters = _begin(trackers)
+    _points(reporters, [1])
+    [fed] = trackers._feeders
+    while fed._process is None:
+        os.sched_yield()
+    fed._process.wait()
+    while not told:
+        _points(reporters, [2])
+    _end(reporters, tmp_path)
+    assert [text for text in told if "exit code 7" in text] == told
+    assert len(told) == 1
 
 
 def test_a_run_that_is_killed_leaves_a_tracker_that_finishes(tmp_path: Path) -> None:

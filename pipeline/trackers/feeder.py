@@ -14,7 +14,6 @@ from threading import Condition, Thread
 from typing import Any
 
 from pipeline.secrets import hide_text
-from pipeline.trackers.process import FINISH_SECONDS
 
 _MOST_WAITING = 10_000  # lines; a long training has a thousand points of curves
 _MAX_ANSWER_BYTES = 2000
@@ -64,8 +63,11 @@ class Feeder:
             self._is_ending = True
             self._news.notify()
 
-    def wait(self, deadline: float) -> None:
-        """Wait until all is passed on and the tracker has ended, at most to `deadline` of the monotonic clock."""
+    def wait(self, deadline: float, *, patience: float) -> None:
+        """Wait until all is passed on and the tracker has ended, at most to `deadline` of the monotonic clock.
+
+        That is the end of the `patience` seconds that all trackers have together.
+        """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         process = self._process
         if process is not None:
@@ -74,7 +76,7 @@ class Feeder:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-                self._give_up(f"did not finish within {FINISH_SECONDS:g} s, so what it had not written is lost")
+                self._give_up(f"did not finish within {patience:g} s, so what it had not written is lost")
             self._look_at_end(process)
         if self._num_lost and not self._is_given_up:
             self._give_up(f"was too slow: {self._num_lost} points of curves were not given to it")

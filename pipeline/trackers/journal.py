@@ -11,26 +11,30 @@ from pipeline.reporting import AppendedFile
 
 
 class Journal:
-    """A file of lines that grows with the run; one that is lost costs values that are given twice, no more.
+    """A file of lines that grows with the run.
+
+    Args:
+        fresh_id: under which the run is kept if it begins now; where the file is lost, that is a run of its own.
 
     Attributes:
-        attempt: counts from 1 how often the run began from zero.
+        id: under which the tracker keeps the run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.attempt = 1
-        self._path = path
+    def __init__(self, path: Path, *, fresh_id: str) -> None:
+        self.id = ""
+        self._fresh_id = fresh_id
         self._steps: dict[str, int] = {}
-        for attempt, step, names in _lines(path):
-            if attempt > self.attempt:
-                self.attempt, self._steps = attempt, {}
+        for run_id, step, names in _lines(path):
+            if run_id != self.id:
+                self.id, self._steps = run_id, {}
             self._steps.update(dict.fromkeys(names, step))
         self._file = AppendedFile(path, tell=_nobody)
 
-    def begin_anew(self) -> None:
-        """Take note that the run begins from zero; nothing happens where nothing was given yet."""
-        if self._steps:
-            self.attempt, self._steps = self.attempt + 1, {}
+    def begin(self, *, is_anew: bool) -> None:
+        """Take note that the run goes on, or begins: for the first time, or from zero after it had come further."""
+        if not self.id or (is_anew and self._steps):
+            self.id, self._steps = self._fresh_id, {}
+        self.note({}, step=0)
 
     def missing(self, values: Mapping[str, float], *, step: int) -> dict[str, float]:
         """Return those of `values` that were not given for this step or a later one."""
@@ -39,15 +43,15 @@ class Journal:
     def note(self, values: Mapping[str, float], *, step: int) -> None:
         """Take note that `values` were given."""
         self._steps.update(dict.fromkeys(values, step))
-        self._file.append(json.dumps({"attempt": self.attempt, "step": step, "values": list(values)}))
+        self._file.append(json.dumps({"id": self.id, "step": step, "values": list(values)}))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, int, list[str]]]:
+def _lines(path: Path) -> Iterator[tuple[str, int, list[str]]]:
     with suppress(OSError), path.open("rb") as file:
         for line in file:
             with suppress(ValueError, LookupError, TypeError):  # half a line, of a machine that lost its power
                 found = json.loads(line)
-                yield int(found["attempt"]), int(found["step"]), [str(name) for name in found["values"]]
+                yield str(found["id"]), int(found["step"]), [str(name) for name in found["values"]]
 
 
 def _nobody(_text: str) -> None:

@@ -46,7 +46,7 @@ class MlflowTracker:
             self._run_id = found[0].info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
             return
-        self._run_id = self._client.create_run(experiment_id, run_name=run.id).info.run_id
+        self._run_id = self._client.create_run(experiment_id, run_name=run.name).info.run_id
         self._client.log_batch(self._run_id, tags=[self._entities.RunTag(_ID_TAG, run.id)])
         params = [self._entities.Param(name, str(value)[:_MAX_PARAM_LETTERS]) for name, value in run.config.items()]
         for start in range(0, len(params), _PARAMS_AT_ONCE):

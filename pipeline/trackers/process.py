@@ -37,7 +37,8 @@ class Course:
         self._opening = opening
         self._logs = Path(opening["logs"])
         file = f"{opening['tracker'].replace(':', '.')}.jsonl"
-        self._journal = Journal(self._logs / "trackers" / opening["name"] / file)
+        path = self._logs / "trackers" / opening["name"] / file
+        self._journal = Journal(path, fresh_id=f"{opening['name']}-{opening['moment']}")
         self._waiting: list[Mapping[str, Any]] = []
         self._is_begun = False
 
@@ -62,12 +63,10 @@ class Course:
         if self._is_begun:
             return
         self._is_begun = True
-        if is_anew:
-            self._journal.begin_anew()
-        name, attempt = self._opening["name"], self._journal.attempt
+        self._journal.begin(is_anew=is_anew)
         run = TrackedRun(
-            id=name if attempt == 1 else f"{name}-{attempt}",
-            name=name,
+            id=self._journal.id,
+            name=self._opening["name"],
             project=self._opening["project"],
             config=self._opening["config"],
             logs=self._logs,

@@ -78,11 +78,15 @@ class Trackers:
         from pipeline.trackers.process import FINISH_SECONDS
 
         self._put_file(self._workspace.results / self._run / "report.html")
-        deadline = time.monotonic() + FINISH_SECONDS
+        # After SIGTERM, SIGKILL is near: the state is saved, so nothing else waits for what is left of the time.
+        patience = (
+            min(FINISH_SECONDS, self._runtime.grace_seconds / 4) if self._status == "interrupted" else FINISH_SECONDS
+        )
+        deadline = time.monotonic() + patience
         for feeder in self._feeders:
             feeder.finish(self._status)
         for feeder in self._feeders:
-            feeder.wait(deadline)
+            feeder.wait(deadline, patience=patience)
         self._feeders = ()
 
     def _begin(self) -> None:
@@ -108,6 +112,7 @@ class Trackers:
         return {
             "tracker": name,
             "name": self._run,
+            "moment": time.strftime("%Y%m%d_%H%M%S"),
             "project": self._runtime.tracker_project,
             "config": hide(self._config),
             "logs": str(self._workspace.logs),

@@ -13,8 +13,8 @@ class TrackedRun:
     """What a tracker is told of a run before anything else; secrets are hidden in all of it.
 
     Attributes:
-        id: the same for all parts of a run that was interrupted; another one where it was done from zero.
-        name: of the run, `<profile>-<hash8>`.
+        id: the same for all parts of a run that was interrupted; another one where it is done from zero.
+        name: of the run, `<profile>-<hash8>`; whoever can shows this.
         project: under which name the tracker keeps runs together.
         config: every setting, by its dotted key.
         logs: folder for what the tracker keeps; what is of this run alone lies in folders of the run's name there.

@@ -38,7 +38,7 @@ class WandbTracker:
         self._run: Any = self._wandb.init(
             project=run.project,
             id=run.id,
-            name=run.id,
+            name=run.name,
             config=dict(run.config),
             resume="allow",
             mode="online" if run.is_online else "offline",
