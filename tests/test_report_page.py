@@ -250,13 +250,27 @@ def test_verdict_comes_first(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.8, "1 of 1 target missed"), (None, "could not be measured"), (0.85, "Target met")]
+    ("value", "words"), [(0.8, "Target missed"), (None, "could not be measured"), (0.85, "Target met")]
 )
 def test_verdict_says_what_is_missing(value: float | None, words: str) -> None:
     """Missed by how much, or not measured at all."""
     made = content(value=value)
     text = report_page(made, pictures=[""] * len(charts_of(made.sections))).decode()
     assert words in text
+
+
+def test_facts_are_told_in_passing() -> None:
+    """Time at work, interruptions, and what checkpoints took, as the log has them."""
+    log = killed_and_stopped()
+    log.start()
+    log.work("training", "repair", seconds=None)
+    log.tell(Kind.CHECKPOINT, "training", step=10, num_bytes=5, seconds=0.5)
+    log.tell(Kind.CHECKPOINT, "training", step=20, num_bytes=5, seconds=1.0)
+    log.tell(Kind.STAGE_FINISHED, "training")
+    facts = dict(content(log=log).verdict.facts)
+    assert facts["checkpoints"] == "2, written in 1.5s"
+    assert facts["interruptions"] == "2"
+    assert facts["time at work"] == "35s"
 
 
 def test_page_without_pictures_shows_the_tables() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.charts import Chart, Spec, data, whole
-from pipeline.report.history import History, StageHistory, TrainedChunk
+from pipeline.report.history import History, TrainedChunk
 from pipeline.report.timeline import unit_of
 from pipeline.tables import counted
 
@@ -56,11 +56,6 @@ def chunk_charts(stage: str, history: History) -> list[Chart]:
             )
         )
     return charts
-
-
-def skipped_samples(stage: StageHistory) -> int:
-    """Return how many samples were left out, each time that they were."""
-    return sum(chunk.skipped for chunk in stage.chunks)
 
 
 def _cells(trained: Sequence[TrainedChunk], history: History) -> tuple[list[_Cell], tuple[int, int]]:
@@ -137,7 +132,13 @@ def _map_spec(
     is_bad: bool,
 ) -> Spec:
     rows = [{"e": cell.epoch, "c": cell.chunk, "v": value, "t": _words(cell, value, unit)} for cell, value in known]
-    axis: dict[str, Any] = {"labelAngle": 0, "labelOverlap": True, "ticks": False, "domain": False}
+    axis: dict[str, Any] = {
+        "labelAngle": 0,
+        "labelOverlap": "greedy",
+        "labelSeparation": 7,
+        "ticks": False,
+        "domain": False,
+    }
     return whole(
         {
             "width": {"step": steps[0]},

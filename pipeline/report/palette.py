@@ -5,7 +5,7 @@ from __future__ import annotations
 # A chart is drawn with colours that nothing else uses. In the picture each is replaced by a class, so that one
 # picture is right in light, in dark and in print.
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
-GOOD, BAD, BUSY, PAUSE, LOST = "#010104", "#010105", "#010106", "#010107", "#010108"
+GOOD, BAD, BUSY, LOST = "#010104", "#010105", "#010106", "#010107"
 SERIES = ("#020201", "#020202", "#020203", "#020204", "#020205", "#020206", "#020207", "#020208")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [10, 4], [4, 2], [1, 3], [12, 3, 3, 3])  # told apart without colours
 
@@ -16,7 +16,6 @@ CLASSES = {
     GOOD: "good",
     BAD: "bad",
     BUSY: "busy",
-    PAUSE: "pause",
     LOST: "lost",
     **{colour: f"c{number}" for number, colour in enumerate(SERIES, start=1)},
 }
@@ -44,6 +43,7 @@ CONFIG = {
         "titleFontSize": 11,
         "titleFontWeight": "normal",
         "labelLimit": 150,
+        "columnPadding": 26,  # for the same reason
         "symbolStrokeWidth": 2,
     },
     "text": {"color": INK, "fontSize": 11},

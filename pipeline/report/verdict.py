@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.records import StageRecord, Target
 from pipeline.report.history import History
 from pipeline.report.sheet import RunSheet
-from pipeline.tables import counted, duration
+from pipeline.tables import duration
 
 Mood = Literal["good", "bad", "open", "plain"]
 
@@ -40,7 +40,7 @@ def judge(sheet: RunSheet, records: Mapping[str, StageRecord], history: History)
     if not missed:
         text = "Target met" if len(targets) == 1 else f"All {len(targets)} targets met"
         return Verdict(mood="good", text=text, targets=targets, facts=facts)
-    text = f"{len(missed)} of {counted(len(targets), 'target')} missed"
+    text = "Target missed" if len(targets) == 1 else f"{len(missed)} of {len(targets)} targets missed"
     return Verdict(mood="bad", text=text, detail=_farthest(missed), targets=targets, facts=facts)
 
 
@@ -62,6 +62,9 @@ def _facts(records: Mapping[str, StageRecord], history: History) -> list[tuple[s
     attempts = [attempt for stage in history.stages.values() for attempt in stage.attempts]
     cuts = [each for each in attempts if each.ending in ("failed", "interrupted", "killed")]
     facts.append(("interruptions", str(len(cuts)) if attempts else "not known"))
+    saves = [seconds for stage in history.stages.values() for seconds in stage.checkpoint_seconds]
+    if saves:
+        facts.append(("checkpoints", f"{len(saves)}, written in {duration(sum(saves))}"))
     hosts = dict.fromkeys(str(record.environment.get("host", "")) for record in records.values())
     if named := ", ".join(filter(None, hosts)):
         facts.append(("host", named))
