@@ -178,6 +178,17 @@ def test_charts_that_cannot_be_drawn_cost_only_themselves(
     assert "could not be drawn" not in report_of(copy).read_text(), "the next run tries again"
 
 
+def test_charts_fetch_nothing() -> None:
+    """A chart that names an address is refused before anybody asks for it."""
+    from test_report_charts import lines
+
+    chart = lines(a=[(1, 1.0)])
+    chart.spec["layer"][0]["data"] = {"url": "http://127.0.0.1:9/points.json"}
+    pictures, trouble = renderer.draw([chart])
+    assert pictures == [""]
+    assert trouble == "Error: External data url not allowed: http://127.0.0.1:9/points.json"
+
+
 def test_renderer_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     """After its time it is ended, and said to have taken too long."""
     from test_report_charts import lines

@@ -44,5 +44,6 @@ def draw(
 
 
 def _why(error: subprocess.CalledProcessError) -> str:
-    told = error.stderr.decode(errors="replace").strip().splitlines()
+    # What is indented tells where in the program it happened.
+    told = [line for line in error.stderr.decode(errors="replace").splitlines() if line.strip() == line != ""]
     return told[-1] if told else f"the program that draws them ended with {error.returncode}"
