@@ -23,6 +23,9 @@ from pipeline.tables import column_widths, counted, duration, size, table, wrapp
 SCHEMA_VERSION = 2  # of a line of events.jsonl; docs/events.md
 _PROGRESS_SECONDS = 1.0  # in events.jsonl: enough for any curve, and a fast stage cannot bloat the file
 
+# Figures that pictures are made of; in a line they would only repeat the others.
+_PICTURED = frozenset({"num_epochs", "chunks_done", "num_chunks"})
+
 Clock = Callable[[], float]
 
 
@@ -84,7 +87,7 @@ class Wording:
         now = self._clock()
         known = self._paces.get(event.stage) or Pace.begin(done=done, total=total, unit=unit, at=now)
         pace = self._paces[event.stage] = known.after(done=done, total=total, unit=unit, at=now)
-        told = dict(data.get("figures", {}))
+        told = {name: value for name, value in data.get("figures", {}).items() if name not in _PICTURED}
         # A stage may know better than its pace so far, e.g. of the validation still to come.
         rate, remaining = pace.rate, told.pop("eta_seconds", pace.remaining_seconds)
         return ProgressWords(

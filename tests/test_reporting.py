@@ -116,6 +116,12 @@ def test_a_progress_line_has_share_amount_rate_rest_and_figures(clock: FakeClock
     assert wording.text(progress(20, loss=0.038512, epoch=3)) == expected
 
 
+def test_a_line_leaves_out_what_only_a_picture_needs() -> None:
+    """How many chunks and epochs there are stands behind the share that is done."""
+    event = progress(10, epoch=0, num_epochs=3, chunk=7, chunks_done=1, num_chunks=40)
+    assert Wording().text(event) == "training  10%  10/100 steps  epoch 0  chunk 7"
+
+
 def test_figures_are_worded() -> None:
     """Names of fields become words, seconds become time spans; whatever a stage tells can be shown."""
     values = {"images_per_second": 101.23, "checkpoint_age_seconds": 75, "data_set": "real", "loss": float("nan")}
