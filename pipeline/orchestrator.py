@@ -6,45 +6,40 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.announcement import announcement
-from pipeline.code_digest import code_digests
 from pipeline.config import RuntimeOptions
 from pipeline.contexts import Contexts
 from pipeline.decide import Action, Decision, Observation, decide, describe_code_changes
-from pipeline.errors import IntegrityError, PipelineError, UsageError
+from pipeline.errors import IntegrityError, PipelineError
 from pipeline.events import Event, Kind, Reporter
-from pipeline.execution import Executor, Job, known_of
+from pipeline.execution import Executor, Job
 from pipeline.graph import ordered, up_to
 from pipeline.interrupts import StopFlag
 from pipeline.lock import RunLock
-from pipeline.observe import Sight, find_damage, observe
+from pipeline.observe import Sight
 from pipeline.outcomes import StageOutcome, StagePlan
 from pipeline.records import StageRecord
 from pipeline.reporting import tell_on_stderr
 from pipeline.stage import (
     BeginsEarly,
-    ImportsCheckpoints,
-    ProgressReport,
     ReadsFiles,
     ReleasesEarly,
-    ReportsProgress,
-    Resumable,
     Stage,
     StageContext,
 )
+from pipeline.survey import Survey
+from pipeline.upkeep import Upkeep
 from pipeline.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pipeline.reset import Removal
-    from pipeline.validation import Validation
 
 
 class Orchestrator:
-    """One pipeline with its settings in one workspace."""
+    """One pipeline with its settings in one workspace.
+
+    Attributes:
+        upkeep: what can be done between runs.
+    """
 
     def __init__(
         self,
@@ -64,7 +59,6 @@ class Orchestrator:
         self._runtime = runtime
         self._reporter = reporter
         self._stop = stop
-        self._reruns_on_code_change = reruns_on_code_change
         self._command = command
         self._contexts = Contexts(
             self.stages,
@@ -75,7 +69,11 @@ class Orchestrator:
             stop=stop,
         )
         self._cache = self._contexts.cache
+        self._survey = Survey(self.stages, self._contexts, reruns_on_code_change=reruns_on_code_change)
         self.run_name = self._contexts.run_name
+        self.upkeep = Upkeep(
+            self.stages, workspace=workspace, contexts=self._contexts, survey=self._survey, locked=self._locked
+        )
 
     def plan(self, *, forced: Collection[str] = (), until: str | None = None) -> tuple[StagePlan, ...]:
         """Return what `run` would do with each stage, as far as that is known now; touches nothing."""
@@ -88,7 +86,7 @@ class Orchestrator:
                 plans.append(StagePlan(decision, None))
                 continue
             context = self._contexts.of(stage, records)
-            sight = self._observe(stage, context, forced=forced)
+            sight = self._survey.sight(stage, context, forced=forced)
             decision = decide(sight.observation)
             if decision.action is Action.SKIP and sight.record is not None:
                 records[stage.name] = sight.record
@@ -134,102 +132,6 @@ class Orchestrator:
             targets=[target.model_dump() | {"is_met": target.is_met} for target in targets],
         )
         return tuple(outcomes)
-
-    def progress(self) -> dict[str, ProgressReport]:
-        """Return how far each stage has come that can tell it; reads only what is on disk."""
-        reports: dict[str, ProgressReport] = {}
-        for stage, context in self._reachable(has_early=True):
-            if isinstance(stage, ReportsProgress) and (report := stage.progress_report(context)):
-                reports[stage.name] = report
-        return reports
-
-    def half_done(self) -> dict[str, str]:
-        """Return for each stage that has begun and is not whole what there is of it, in words."""
-        found = {}
-        for stage, context in self._reachable(has_early=True):
-            if isinstance(stage, Resumable) and self._record_of(stage, context) is None:
-                words = stage.partial_work(context)
-                if not words and context.state_folder.is_dir() and any(context.state_folder.iterdir()):
-                    words = "something that cannot be continued"
-                if words:
-                    found[stage.name] = words
-        return found
-
-    def discard_partial_work(self, name: str) -> None:
-        """Remove the half-done work of a stage under the run lock, so that it starts from zero."""
-        with self._locked():
-            for stage, context in self._reachable(has_early=True):
-                if stage.name == name and isinstance(stage, Resumable):
-                    stage.discard_partial_work(context)
-
-    def import_checkpoint(self, path: Path) -> tuple[str, str]:
-        """Let the stage that can do so take over `path` as half-done work of this run; return its name and its words.
-
-        Raises:
-            UsageError: no stage can, what it needs is not whole yet, or this run has already begun.
-            IntegrityError: the file cannot be used; nothing was changed.
-        """
-        stage = next((stage for stage in self.stages if isinstance(stage, ImportsCheckpoints)), None)
-        if stage is None:
-            raise UsageError("no stage of this pipeline takes over checkpoints of other programs", code="E0230")
-        with self._locked():
-            reachable = {each.name: context for each, context in self._reachable(has_early=False)}
-            context = reachable.get(stage.name)
-            if context is None or any(
-                find_damage(record, workspace=self.workspace, cache=self._cache) for record in context.inputs.values()
-            ):
-                before = ", ".join(stage.inputs)
-                raise UsageError(
-                    f"{stage.name} continues on what {before} makes, and that is not whole yet",
-                    code="E0231",
-                    hint=f"first run it with the same options: pipeline run --until {list(stage.inputs)[-1]}",
-                )
-            store = self.workspace.records
-            record = store.path(stage.name, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
-            if record.exists() or (context.state_folder.is_dir() and any(context.state_folder.iterdir())):
-                raise UsageError(
-                    f"this run of {stage.name} has already begun: {record.with_suffix('')}",
-                    code="E0232",
-                    hint="discard that with the same options first: `pipeline progress reset`, or, when it is done, "
-                    f"`pipeline reset {stage.name}`",
-                )
-            told = stage.import_checkpoint(context, path)
-            store.begin(context.state_folder, code=self._code(stage), **known_of(stage, context))
-        return stage.name, told
-
-    def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
-        """Compare what every record of every stage vouches for with the disk; deep: read every byte."""
-        from pipeline.validation import distrust, validate_stage
-
-        found = tuple(
-            validate_stage(stage.name, workspace=self.workspace, cache=self._cache, is_deep=is_deep)
-            for stage in self.stages
-        )
-        if any(each.problems for each in found):
-            distrust(self._cache, self._locked)
-        return found
-
-    def removals(self, names: Collection[str], *, only_this_run: bool) -> tuple[Removal, ...]:
-        """Return what a reset of the stages `names` takes away; with all stages named, old results too."""
-        from pipeline.reset import configs_of, everything_of, report_of
-
-        chosen = [stage for stage in self.stages if stage.name in names]
-        if not only_this_run:
-            return everything_of(chosen, workspace=self.workspace, has_all=len(chosen) == len(self.stages))
-        found = configs_of(chosen, hashes=self._contexts.hashes, workspace=self.workspace)
-        return (
-            (*found, *report_of(self.run_name, workspace=self.workspace)) if len(chosen) == len(self.stages) else found
-        )
-
-    def reset(self, removals: Sequence[Removal]) -> None:
-        """Take away what `removals` listed, under the run lock; raises WorkspaceLocked."""
-        with self._locked():
-            for removal in removals:
-                files.remove(removal.path)
-
-    def _record_of(self, stage: Stage, context: StageContext) -> StageRecord | None:
-        """Return the readable record of this run of `stage`, verified or not."""
-        return self._observe(stage, context, forced=()).record
 
     def _locked(self) -> RunLock:
         # Not to the reporters: as long as another run may work here, the logs are its own.
@@ -285,10 +187,10 @@ class Orchestrator:
         )
 
     def _job(self, stage: Stage, context: StageContext, sight: Sight, decision: Decision) -> Job:
-        return Job(stage=stage, context=context, decision=decision, sight=sight, code=self._code(stage))
+        return Job(stage=stage, context=context, decision=decision, sight=sight, code=self._survey.code(stage))
 
     def _judge(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> tuple[Sight, Decision]:
-        sight = self._observe(stage, context, forced=forced)
+        sight = self._survey.sight(stage, context, forced=forced)
         decision = decide(sight.observation)
         self._emit(Kind.DECISION, stage.name, action=decision.action, reason=decision.reason, detail=decision.detail)
         if decision.action is not Action.RUN:
@@ -307,37 +209,6 @@ class Orchestrator:
             return None
         # What it has done for finished inputs may be all that there is to do, once it is known that they are those.
         return None if self._contexts.has_other_work(after, records, pending=stage.name) else after
-
-    def _observe(self, stage: Stage, context: StageContext, *, forced: Collection[str]) -> Sight:
-        return observe(
-            stage,
-            context,
-            is_forced=stage.name in forced,
-            reruns_on_code_change=self._reruns_on_code_change or stage.reruns_on_code_change,
-            code=self._code(stage),
-            cache=self._cache,
-        )
-
-    def _code(self, stage: Stage) -> dict[str, str]:
-        configs = [before.config for before in up_to(self.stages, stage.name)]
-        return code_digests(stage, configs=configs, cache=self._cache)
-
-    def _reachable(self, *, has_early: bool) -> list[tuple[Stage, StageContext]]:
-        """Return the stages whose upstream stages have records, with their contexts.
-
-        With `has_early` also those that may have begun before, while their upstream stage was at work.
-        """
-        records: dict[str, StageRecord] = {}
-        reachable = []
-        for stage in self.stages:
-            missing = [name for name in stage.inputs if name not in records]
-            early = stage.begins_early_on if has_early and isinstance(stage, BeginsEarly) else ()
-            if not missing or (len(missing) == 1 and missing[0] in early):
-                context = self._contexts.of(stage, records, pending="".join(missing))
-                reachable.append((stage, context))
-                if record := self._record_of(stage, context):
-                    records[stage.name] = record
-        return reachable
 
     def _selected(self, until: str | None) -> tuple[Stage, ...]:
         selected = self.stages if until is None else up_to(self.stages, until)

@@ -151,8 +151,8 @@ def test_what_only_a_deep_validation_sees_is_mended_by_the_next_run(toy: Toy, mo
         assert recorded != real
         toy.run()
     assert decisions(toy.run()) == ALL_SKIPPED
-    assert not any(found.problems for found in toy.configure().validate(is_deep=False))
-    problems = [found.problems for found in toy.configure().validate(is_deep=True) if found.problems]
+    assert not any(found.problems for found in toy.configure().upkeep.validate(is_deep=False))
+    problems = [found.problems for found in toy.configure().upkeep.validate(is_deep=True) if found.problems]
     assert "1.txt was altered" in problems[0][0]
     assert decisions(toy.run()) == ALL_SKIPPED | {"numbers": (Action.REPAIR, Reason.ARTIFACT_DAMAGED)}
     assert path.read_text() == "1"
@@ -190,7 +190,7 @@ def test_input_that_rots_unseen_ends_one_run_only(rotten: Toy, monkeypatch: pyte
 def test_problem_of_a_shallow_validation_is_seen_by_the_next_run(rotten: Toy) -> None:
     """Where one stat is found to lie, the others are not believed either."""
     _rot_record(rotten)
-    assert any(found.problems for found in rotten.configure().validate(is_deep=False))
+    assert any(found.problems for found in rotten.configure().upkeep.validate(is_deep=False))
     assert decisions(rotten.run(forced=["left"]))["numbers"] == (Action.RESUME, Reason.RECORD_UNREADABLE)
 
 
@@ -200,7 +200,7 @@ def test_validation_says_what_it_cannot_clear(toy: Toy, is_deep: bool, capsys: p
     toy.run()
     toy.file("1.txt").write_text("7")
     with toy.workspace.locked():
-        assert any(found.problems for found in toy.configure().validate(is_deep=is_deep))
+        assert any(found.problems for found in toy.configure().upkeep.validate(is_deep=is_deep))
     told = capsys.readouterr().err
     assert "another run works in" in told
     assert "is not cleared" in told

@@ -11,7 +11,7 @@ import pytest
 import toy_stages
 from toy_stages import Toy, decisions
 
-from pipeline import files, orchestrator, stat_cache
+from pipeline import files, stat_cache
 from pipeline.decide import Action, Reason
 from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
 from pipeline.events import Event, Kind
@@ -72,7 +72,7 @@ def test_inputs_edited_while_a_stage_runs_are_found(toy: Toy, monkeypatch: pytes
 def test_mended_stage_still_tells_of_changed_code(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repair by edited code warns, and so does every run after it: the rest was made by the earlier code."""
     digests = {"toys": "first"}
-    monkeypatch.setattr(orchestrator, "code_digests", lambda *_, **__: dict(digests))
+    monkeypatch.setattr(survey, "code_digests", lambda *_, **__: dict(digests))
     toy.run(until="numbers")
     digests["toys"] = "edited"
     toy.file("1.txt").unlink()
@@ -85,7 +85,7 @@ def test_mended_stage_still_tells_of_changed_code(toy: Toy, monkeypatch: pytest.
 def test_work_continued_with_other_code_is_told_and_stays_known(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the code changed between a stop and its continuation the run says so, and so does the next one."""
     version = ["first"]
-    monkeypatch.setattr(orchestrator, "code_digests", lambda stage, **_: {f"toys.{stage.name}": version[0]})
+    monkeypatch.setattr(survey, "code_digests", lambda stage, **_: {f"toys.{stage.name}": version[0]})
     pipeline = toy.configure()
     toy.numbers.stops_after = 2
     with pytest.raises(Interrupted):

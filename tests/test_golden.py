@@ -52,7 +52,7 @@ def test_finished_work_is_found(workspace: Path) -> None:
 
 def test_every_byte_is_still_vouched_for(workspace: Path) -> None:
     """A deep validation finds all files as their records have them."""
-    found = _orchestrator(workspace).validate(is_deep=True)
+    found = _orchestrator(workspace).upkeep.validate(is_deep=True)
     assert [each.problems for each in found] == [(), (), ()]
     assert all(each.num_records for each in found)
 

@@ -29,6 +29,7 @@ _LAYERS = (
     {"runs"},
     {"inventory"},
     {"orchestrator", "profiles"},
+    {"upkeep", "survey"},
     {"execution", "contexts"},
     {"stage_process", "outcomes", "estimate"},
     {"announcement", "observe", "reset", "validation", "code_digest", "graph", "definition"},

@@ -11,7 +11,7 @@ import pytest
 import toy_stages
 from toy_stages import ALL_SKIPPED, UP_TO_DATE, Numbers, Toy, decisions
 
-from pipeline import orchestrator
+from pipeline import survey
 from pipeline.decide import Action, Reason
 from pipeline.errors import Interrupted, UsageError, WorkspaceLocked
 from pipeline.events import Kind
@@ -142,7 +142,7 @@ def test_changed_code_warns_or_runs_again(toy: Toy, monkeypatch: pytest.MonkeyPa
     """A stage that asks for it runs again when its code changed; the others stay skipped and name the function."""
     digests = {"toys.{}": "first"}
     monkeypatch.setattr(
-        orchestrator,
+        survey,
         "code_digests",
         lambda stage, **_: {name.format(stage.name): code for name, code in digests.items()},
     )
@@ -223,9 +223,9 @@ def test_validate_names_what_is_damaged(toy: Toy) -> None:
     """Validation counts files and bytes and names each artifact that is not as recorded."""
     pipeline = toy.configure()
     pipeline.run()
-    good = {found.stage: found for found in pipeline.validate(is_deep=True)}
+    good = {found.stage: found for found in pipeline.upkeep.validate(is_deep=True)}
     assert (good["numbers"].num_files, good["numbers"].num_bytes, good["numbers"].problems) == (3, 3, ())
     toy.file("2.txt").unlink()
-    bad = {found.stage: found for found in pipeline.validate(is_deep=False)}
+    bad = {found.stage: found for found in pipeline.upkeep.validate(is_deep=False)}
     assert "2.txt is missing" in bad["numbers"].problems[0]
     assert bad["left"].problems == ()

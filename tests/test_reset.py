@@ -18,9 +18,9 @@ def test_reset_takes_one_stage_with_its_record(toy: Toy) -> None:
     """A reset names what goes with its size; after it that stage runs again and the others stay skipped."""
     toy.run()
     pipeline = toy.configure()
-    removals = pipeline.removals(["numbers"], only_this_run=False)
+    removals = pipeline.upkeep.removals(["numbers"], only_this_run=False)
     assert sum(removal.num_files for removal in removals) == 4  # three numbers and the record
-    pipeline.reset(removals)
+    pipeline.upkeep.reset(removals)
     assert decisions(toy.run()) == ALL_SKIPPED | {"numbers": (Action.RUN, Reason.NEVER_RAN)}
 
 
@@ -29,7 +29,7 @@ def test_reset_of_one_config_leaves_the_others(toy: Toy) -> None:
     toy.run()
     toy.run(left=2)
     pipeline = toy.configure(left=2)
-    pipeline.reset(pipeline.removals(["left"], only_this_run=True))
+    pipeline.upkeep.reset(pipeline.upkeep.removals(["left"], only_this_run=True))
     assert decisions(toy.run()) == ALL_SKIPPED
     assert decisions(toy.run(left=2))["left"][0] is Action.RUN
 
@@ -39,10 +39,10 @@ def test_reset_of_one_config_leaves_files_that_another_vouches_for(toy: Toy) -> 
     record = toy.run()["left"].record
     toy.workspace.records.save(record.model_copy(update={"config_hash": "f" * 32}))
     pipeline = toy.configure()
-    removals = pipeline.removals(["left"], only_this_run=True)
+    removals = pipeline.upkeep.removals(["left"], only_this_run=True)
     assert [removal.path.suffix for removal in removals] == [".json"]
     assert removals[0].path.parent == toy.workspace.checkpoints / "left"
-    pipeline.reset(removals)
+    pipeline.upkeep.reset(removals)
     assert toy.file("left.json").exists()
 
 
@@ -52,11 +52,11 @@ def test_half_done_work_is_what_has_no_record(toy: Toy) -> None:
     toy.numbers.stops_after = 2
     with pytest.raises(Interrupted):
         pipeline.run()
-    assert toy.configure().half_done() == {"numbers": "2 of 3 numbers"}
-    toy.configure().discard_partial_work("numbers")
-    assert toy.configure().half_done() == {}
+    assert toy.configure().upkeep.half_done() == {"numbers": "2 of 3 numbers"}
+    toy.configure().upkeep.discard_partial_work("numbers")
+    assert toy.configure().upkeep.half_done() == {}
     toy.run()
-    assert toy.configure().half_done() == {}
+    assert toy.configure().upkeep.half_done() == {}
 
 
 def test_reset_of_all_leaves_nothing(toy: Toy) -> None:
@@ -66,7 +66,7 @@ def test_reset_of_all_leaves_nothing(toy: Toy) -> None:
     assert len(list(toy.workspace.checkpoints.glob(".stat_cache*"))) == 3
     files.write_bytes(toy.workspace.results / "toy_results_1.json", b"{}")
     pipeline = toy.configure()
-    removals = pipeline.removals([stage.name for stage in pipeline.stages], only_this_run=False)
-    pipeline.reset(removals)
+    removals = pipeline.upkeep.removals([stage.name for stage in pipeline.stages], only_this_run=False)
+    pipeline.upkeep.reset(removals)
     left = {path.name for path in toy.workspace.root.rglob("*") if path.is_file()}
     assert left == {LOCK_NAME}

@@ -14,6 +14,6 @@ def import_checkpoint(settings: SettingsOptions, path: Path) -> Answer:
     """Take over a checkpoint of another program as half-done work of this run."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    stage, told = orchestrator.import_checkpoint(path)
+    stage, told = orchestrator.upkeep.import_checkpoint(path)
     document = {**head("import-checkpoint", session.workspace, orchestrator), "stage": stage, "told": told}
     return Answer(document, lambda _: told)

@@ -77,7 +77,7 @@ def validate(settings: SettingsOptions, *, is_deep: bool) -> Answer:
     """Tell whether everything that records vouch for is as it was written."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    found = orchestrator.validate(is_deep=is_deep)
+    found = orchestrator.upkeep.validate(is_deep=is_deep)
     document = {
         **head("validate", session.workspace, orchestrator),
         "is_deep": is_deep,
@@ -96,7 +96,7 @@ def show_progress(settings: SettingsOptions) -> Answer:
     """Tell part by part how far the stages have come."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    reports = orchestrator.progress()
+    reports = orchestrator.upkeep.progress()
     document = {
         **head("progress show", session.workspace, orchestrator),
         "stages": {stage: dict(report.document) for stage, report in reports.items()},

@@ -24,14 +24,14 @@ def reset(settings: SettingsOptions, word: str, *, only_this_run: bool, ask: Ask
     """Remove what the stages that `word` names have made, if the user agrees."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    removals = orchestrator.removals(session.stages(word), only_this_run=only_this_run)
+    removals = orchestrator.upkeep.removals(session.stages(word), only_this_run=only_this_run)
     total = size(sum(removal.num_bytes for removal in removals))
     is_agreed = bool(removals) and ask(
         lambda width: _removals_text(session, removals, width=width),
         f"Remove {total} in {counted(sum(removal.num_files for removal in removals), 'file')}?",
     )
     if is_agreed:
-        orchestrator.reset(removals)
+        orchestrator.upkeep.reset(removals)
     document = {
         **head("reset", session.workspace),
         "is_removed": is_agreed,
@@ -46,7 +46,7 @@ def reset(settings: SettingsOptions, word: str, *, only_this_run: bool, ask: Ask
         ],
     }
     told = f"removed {total}" if is_agreed else "nothing was removed" if removals else "there is nothing to remove"
-    if only_this_run and not removals and set(session.stages(word)) & orchestrator.half_done().keys():
+    if only_this_run and not removals and set(session.stages(word)) & orchestrator.upkeep.half_done().keys():
         told += " that is whole; `pipeline progress reset` discards half-done work"
     return Answer(document, lambda _: told)
 
@@ -55,13 +55,13 @@ def reset_progress(settings: SettingsOptions, *, ask: Ask) -> Answer:
     """Discard the half-done work of every stage that has some, if the user agrees."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    half_done = orchestrator.half_done()
+    half_done = orchestrator.upkeep.half_done()
     is_agreed = bool(half_done) and ask(
         lambda width: table(list(half_done.items()), width=width), f"Discard the progress of {', '.join(half_done)}?"
     )
     discarded = list(half_done) if is_agreed else []
     for stage in discarded:
-        orchestrator.discard_partial_work(stage)
+        orchestrator.upkeep.discard_partial_work(stage)
     document = {**head("progress reset", session.workspace, orchestrator), "discarded": discarded}
     told = f"discarded the progress of {', '.join(discarded)}" if discarded else "nothing was discarded"
     return Answer(document, lambda _: told)
