@@ -11,7 +11,7 @@ import pytest
 import toy_stages
 from toy_stages import Toy, decisions
 
-from pipeline import files, stat_cache
+from pipeline import files, stat_cache, survey
 from pipeline.decide import Action, Reason
 from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
 from pipeline.events import Event, Kind
