@@ -203,6 +203,19 @@ def test_it_never_sees_a_secret(adapter: str, tmp_path: Path) -> None:
     assert not [path for path in found if b"token-abcdef" in path.read_bytes()]
 
 
+def test_a_secret_among_settings_or_errors_reaches_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a tracker of one's own is told its name only, and so is the user when one fails with it in its words."""
+    _give_time(monkeypatch, 60.0)
+    secrets.keep(["MY_TOKEN"], {"MY_TOKEN": "token-abcdef"})
+    told = _Told()
+    try:
+        _end(_begin(_trackers(tmp_path, _KEEPING, "fake_trackers:Raising_finish", told=told)), tmp_path)
+    finally:
+        secrets.keep([], {})
+    assert _kept(tmp_path)[0]["config"]["training.note"] == "my [secret MY_TOKEN]"
+    assert "says [secret MY_TOKEN]" in told[0]
+
+
 def test_all_that_it_keeps_is_in_the_folder_of_logs(adapter: str, tmp_path: Path) -> None:
     """Nothing is written elsewhere in the workspace, and what is of the run alone lies in folders of its name."""
     reporters = _begin(_trackers(tmp_path, adapter))
