@@ -142,6 +142,23 @@ def test_speed_is_measured_with_what_is_really_written(tmp_path: Path, tick: flo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_speed_counts_until_what_was_written_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An fsync after the large write, and one after each small one."""
+    done: list[str] = []
+
+    class _Noting(Disk):
+        def write(self, descriptor: int, data: memoryview) -> int:
+            done.append("large" if len(data) > 4096 else "small")
+            return super().write(descriptor, data)
+
+        def fsync(self, descriptor: int) -> None:  # noqa: ARG002
+            done.append("fsync")
+
+    monkeypatch.setattr(files, "disk", _Noting())
+    examine_speed(tmp_path)
+    assert " ".join(done).replace("large large", "large") == " ".join(["large", "fsync", *["small", "fsync"] * 5])
+
+
 def test_locks_are_tried(tmp_path: Path) -> None:
     """Kept out, not known, or given twice: the last would let two runs spoil each other's files."""
 
