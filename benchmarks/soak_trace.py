@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.files import TEMPORARY_PREFIX
 from pipeline.fingerprint import digest_bytes
+from pipeline.report.sheet import REPORT_NAME, SHEET_NAME
 
 _WHOLE = re.compile(r"^checkpoint-step(\d+)-[^.]*\.\d+-\d{8}_\d{6}$")
 _HALF = re.compile(rf"^{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+-checkpoint-step(\d+)-")
@@ -120,12 +121,17 @@ def boundaries_of(workspace: Path) -> frozenset[int]:
 def came_out(workspace: Path) -> dict[str, str]:
     """Return digests of all that a run makes and that must not depend on kills, by name."""
     made = [*workspace.glob("datasets/**/*"), *workspace.glob("results/*/*")]
-    digests = {str(path.relative_to(workspace)): digest_bytes(path.read_bytes()) for path in made if path.is_file()}
+    digests = {str(path.relative_to(workspace)): _digest_of_file(path) for path in made if path.is_file()}
     for stage in ("training", "evaluation"):
         for path in (workspace / "checkpoints" / stage).glob("*.json"):
             digests[f"metrics of {stage}"] = _digest(json.loads(path.read_text())["metrics"])
     digests["samples of each step"] = _digest(_history(workspace))
     return digests
+
+
+def _digest_of_file(path: Path) -> str:
+    """Return the digest of a file; of a report, which tells of the way, only that it is there."""
+    return "there" if path.name in (REPORT_NAME, SHEET_NAME) else digest_bytes(path.read_bytes())
 
 
 def left_behind(workspace: Path) -> list[str]:

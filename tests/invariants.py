@@ -15,6 +15,7 @@ from trials import Ended, Trial
 
 from pipeline.errors import IntegrityError
 from pipeline.files import TEMPORARY_PREFIX
+from pipeline.report.sheet import REPORT_NAME, SHEET_NAME
 from pipeline.sealed import load_sealed
 
 _CHECKPOINT = re.compile(r"(checkpoint-step(\d+)-loss[^/]*)-\d{8}_\d{6}/")
@@ -59,6 +60,8 @@ def read_ending(workspace: Path) -> Ending:
                 newest = (int(found[2]), {})
             if int(found[2]) == newest[0] and path.name != "checkpoint_metadata.json":
                 newest[1][path.name] = path.read_bytes()
+        elif path.name in (REPORT_NAME, SHEET_NAME):
+            others.add(name)  # they tell of the way: it must be there, and is another one after each kill
         elif name.startswith("datasets/") or re.match(r"results/[^/]+/", name):
             contents[name] = path.read_bytes()
         else:
