@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -193,6 +194,22 @@ def test_a_running_run_is_never_raced(call: Call, tmp_path: Path, words: str) ->
             name: before[name] for name in before if "lock" not in name
         }
     assert _garbage(call("gc --dry-run --json").document) == {"results/.tmp-0123456789ab-x": "TEMPORARY"}
+
+
+def test_a_run_at_work_loses_nothing(call: Call, tmp_path: Path) -> None:
+    """A real run that has made a part of its first stage: gc ends with 5, a dry run finds nothing, the run is done."""
+    os.mkfifo(fifo := tmp_path / "fifo")
+    environment = {**os.environ, "TOY_PAUSE": str(fifo), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-m", "pipeline", "run", "--quiet"], cwd=tmp_path, env=environment) as run:
+        with fifo.open("wb"):  # opens when the run has written a number and waits
+            assert f"process {run.pid}" in call("gc --yes --keep 1", code=5).err
+            assert call("gc --dry-run --keep 1 --json").document["garbage"] == []
+            assert len(list(tmp_path.glob("datasets/*/*.json"))) == 1
+            fifo.unlink()
+            fifo.touch()  # where it waits no more
+        assert run.wait() == 0
+    assert set(actions(call("run --json")).values()) == {"skip"}
+    assert call("gc --yes").out == "there is nothing to remove\n"
 
 
 def test_a_dry_run_touches_nothing(call: Call, tmp_path: Path) -> None:

@@ -361,6 +361,13 @@ def test_a_run_that_finds_everything_done_starts_no_tracker(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_without_curves_does_not_start_tensorboard(tmp_path: Path) -> None:
+    """It would show nothing, and a short run would wait for it; with the first point it gets what came before, too."""
+    pytest.importorskip("tensorboard")
+    _end(_begin(_trackers(tmp_path, "tensorboard")), tmp_path)
+    assert not (tmp_path / "logs").exists()
+
+
 @pytest.mark.parametrize(("name", "is_told"), [("wandb", True), ("tensorboard", False)])
 def test_one_that_is_not_installed_is_told_of_if_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_told: bool

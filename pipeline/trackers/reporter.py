@@ -45,13 +45,15 @@ class Trackers:
         self._status = "failed"
         self._is_begun = False
         self._stages_from_zero: set[str] = set()
-        self._feeders: Sequence[Feeder] = ()
+        self._feeders: list[Feeder] = []
+        self._before_curves: list[Mapping[str, Any]] | None = []
 
     def emit(self, event: Event) -> None:
         """Pass on what `event` tells that trackers keep."""
         data = event.data
         match event.kind:
             case Kind.METRICS:
+                self._begin_curves()
                 values = {name: value for name, value in data.items() if name != "step" and _is_number(value)}
                 is_anew = event.stage in self._stages_from_zero
                 self._put({"do": "points", "step": data["step"], "values": values, "is_anew": is_anew})
@@ -87,26 +89,39 @@ class Trackers:
             feeder.finish(self._status)
         for feeder in self._feeders:
             feeder.wait(deadline, patience=patience)
-        self._feeders = ()
+        self._feeders = []
 
     def _begin(self) -> None:
         if self._is_begun:
             return
         self._is_begun = True
+        self._start([name for name in self._runtime.trackers if name != _DEFAULT])
+
+    def _begin_curves(self) -> None:
+        """Start the default tracker, which only shows curves: a run without any is not kept waiting for it."""
+        if self._before_curves is None:
+            return
+        said, self._before_curves = self._before_curves, None
+        if _DEFAULT in self._runtime.trackers and self._runtime.tensorboard:
+            for feeder in self._start([_DEFAULT]):
+                for each in said:
+                    feeder.put(each)
+
+    def _start(self, names: Sequence[str]) -> list[Feeder]:
         from pipeline.trackers.catalog import is_installed
         from pipeline.trackers.feeder import Feeder
 
-        feeders, python = [], self._runtime.tracker_python
-        names = [name for name in self._runtime.trackers if name != "tensorboard" or self._runtime.tensorboard]
+        started, python = [], self._runtime.tracker_python
         for name in dict.fromkeys(names):
             if python or is_installed(name):
-                feeders.append(Feeder(self._opening(name), python=python, tell=self._tell))
+                started.append(Feeder(self._opening(name), python=python, tell=self._tell))
             elif name != _DEFAULT:
                 self._tell(
                     f"the tracker {name} is not installed, so the run goes on without it: pip install "
                     f"'stage-pipeline[{name}]', or take it out of runtime.trackers"
                 )
-        self._feeders = feeders
+        self._feeders += started
+        return started
 
     def _opening(self, name: str) -> dict[str, Any]:
         return {
@@ -120,11 +135,13 @@ class Trackers:
         }
 
     def _put(self, said: Mapping[str, Any]) -> None:
+        if self._before_curves is not None:
+            self._before_curves.append(said)
         for feeder in self._feeders:
             feeder.put(said)
 
     def _put_file(self, path: Path) -> None:
-        if self._feeders and path.is_file():
+        if path.is_file():
             self._put({"do": "artifact", "path": str(path)})
 
 
