@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 TRACKERS := .bench/trackers/.installed
 PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchmarks/peers/*.txt))
 
-.PHONY: run test lint format bench bench-setup gpu-check crash soak mutations clean
+.PHONY: run test lint format bench bench-setup gpu-check crash soak mutations docs clean
 
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
@@ -63,6 +63,11 @@ soak: $(INSTALLED)  ## random SIGKILLs of a quick run, compared with the run tha
 mutations: $(INSTALLED)  ## remove each protective step in turn; a test must go red each time
 	$(BIN)/python benchmarks/mutations.py $(ARGS)
 
+# What Sphinx warns of is an error. All pages are read each time: generated parts change without their page.
+docs: $(VENV)/.docs-installed  ## the documentation, as build/docs/index.html; needs no network but for its set-up
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
+	@echo "documentation: build/docs/index.html"
+
 clean:  ## remove what was installed, never what was computed
 	rm -rf $(VENV)
 
@@ -72,4 +77,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "error: $(PYTHON) cannot make a virtual environment; install its venv module (Debian: python3-venv)" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs-installed: $(INSTALLED)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
 	@touch $@
