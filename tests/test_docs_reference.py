@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from raise_sites import FOLDERS, ROOT
 
 from pipeline.app import app
+from pipeline.decide import Reason
 from pipeline.explanation import load_explanation
 from pipeline.profiles import resolve
 from pipeline.records import SCHEMA as RECORD_SCHEMA
@@ -50,6 +51,13 @@ def test_every_command_has_a_section_with_all_its_options() -> None:
         assert shown
         assert set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE)) == shown | {"--help"}
         assert section.startswith(f"\n```text\npipeline {name} ")
+
+
+def test_every_case_of_a_decision_is_in_the_table() -> None:
+    """Each reason that there is, in the table that is drawn from the code."""
+    page = complete((ROOT / "docs" / "explanation" / "how-it-decides.md").read_text())
+    rows = re.findall(r"^\| .+ \| .+ \| ([A-Z_]+)\b.* \|$", page, re.MULTILINE)
+    assert set(rows) == set(Reason)
 
 
 def test_every_exit_code_is_in_the_table() -> None:

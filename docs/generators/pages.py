@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from generators.commands import commands
+from generators.decisions import decisions
 from generators.errors import errors
 from generators.settings import settings
 
 _PLACE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
-_PARTS = {"commands": commands, "errors": errors, "settings": settings}
+_PARTS = {"commands": commands, "decisions": decisions, "errors": errors, "settings": settings}
 
 
 def complete(text: str) -> str:
