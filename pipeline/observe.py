@@ -13,6 +13,7 @@ from pipeline.config import later_defaults
 from pipeline.decide import FieldChange, Observation
 from pipeline.errors import IntegrityError, NewerFormat
 from pipeline.fingerprint import digest_json
+from pipeline.leaves import leaves
 from pipeline.reading import require_lost
 from pipeline.records import SCHEMA, Artifact, StageRecord
 from pipeline.secrets import hide
@@ -217,17 +218,9 @@ def _field_changes(record: StageRecord, stage: Stage) -> Iterator[FieldChange]:
     if record.stage_version != stage.version:
         yield FieldChange("stage version", record.stage_version, stage.version)
     # Before there was a setting, its default is what was done.
-    old = dict(_leaves(later_defaults(stage.config))) | dict(_leaves(record.config))
+    old = dict(leaves(later_defaults(stage.config))) | dict(leaves(record.config))
     # Records tell no secrets, so what they are compared with must not either.
-    new = dict(_leaves(hide(stage.config.model_dump(mode="json"))))
+    new = dict(leaves(hide(stage.config.model_dump(mode="json"))))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield FieldChange(name, old.get(name), new.get(name))
-
-
-def _leaves(value: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from _leaves(item, prefix=f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", item

@@ -17,6 +17,7 @@ from pipeline.complaints import complain, nearest, unknown_setting
 from pipeline.config import RuntimeOptions, StageConfig
 from pipeline.definition import PipelineDefinition
 from pipeline.errors import IntegrityError, UsageError
+from pipeline.leaves import leaves
 from pipeline.reading import read_regular
 
 FILE_NAME = "pipeline.toml"
@@ -49,7 +50,7 @@ class Settings:
     def values(self) -> dict[str, Any]:
         """Return every value that is no table, by dotted key, in the order of the models."""
         sections = {**self.configs, RUNTIME: self.runtime}
-        return dict(_leaves({name: section.model_dump(mode="json") for name, section in sections.items()}))
+        return dict(leaves({name: section.model_dump(mode="json") for name, section in sections.items()}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,15 +255,7 @@ def _lay_over(
         for replaced in [known for known in origins if f"{known}.".startswith(f"{key}.")]:
             del origins[replaced]
         values[name] = value
-        origins.update(dict.fromkeys((path for path, _ in _leaves({key: value})), origin))
-
-
-def _leaves(table: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, prefix=f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        origins.update(dict.fromkeys((path for path, _ in leaves({key: value})), origin))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

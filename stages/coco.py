@@ -146,13 +146,8 @@ def evaluate(
     return CocoEvaluation(CocoFigures(per_class, *(_known(value) for value in evaluation.stats)), precision)
 
 
-def agnostic_figures(truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike) -> CocoFigures:
-    """Return the COCO figures with all classes taken as one."""
-    return evaluate_agnostic(truth, detections, image_ids=image_ids).figures
-
-
 def evaluate_agnostic(truth: Truth, detections: Detections, *, image_ids: npt.ArrayLike) -> CocoEvaluation:
-    """Return the same with all classes taken as one."""
+    """Return the same as `evaluate` with all classes taken as one."""
     return evaluate(
         replace(truth, labels=np.zeros_like(truth.labels)),
         replace(detections, labels=np.zeros_like(detections.labels)),

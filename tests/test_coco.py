@@ -20,10 +20,10 @@ from stages.coco import (
     CocoSet,
     Detections,
     Truth,
-    agnostic_figures,
     coco_figures,
     coco_set,
     detections_of,
+    evaluate_agnostic,
     result_rows,
     truth_of,
 )
@@ -114,7 +114,9 @@ def test_agnostic_figures_equal_reference_with_one_class() -> None:
     """Class-agnostic figures are the reference's after every label has been made the same."""
     truth, found = random_scene(4)
     expected, _ = reference(truth, found, is_agnostic=True)
-    assert statistics(agnostic_figures(truth, found, image_ids=IMAGE_IDS)) == pytest.approx(expected, abs=1e-12)
+    assert statistics(evaluate_agnostic(truth, found, image_ids=IMAGE_IDS).figures) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_crowds_and_areas_count_as_in_reference() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,7 @@ def _all_codes(known: Mapping[str, Path]) -> Answer:
 
 
 def _document(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "code": explanation.code,
-        "title": explanation.title,
-        "exit_code": explanation.exit_code,
-        "cause": explanation.cause,
-        "example": explanation.example,
-        "remedy": explanation.remedy,
-    }
+    return {**asdict(explanation), "exit_code": explanation.exit_code}
 
 
 def _text(explanation: Explanation, *, width: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.fingerprint import digest_json
+from pipeline.leaves import leaves
 from pipeline.records import Artifact, StageRecord
 from pipeline.report.history import number
 from pipeline.report.parts import Cell, TableBlock
@@ -30,7 +31,7 @@ def settings_tables(sheet: RunSheet) -> list[TableBlock]:
 
 def environment_table(records: Mapping[str, StageRecord]) -> TableBlock:
     """Return on what each stage ran, and with which runtime options, a column for each; what is equal has one."""
-    columns = {name: dict(_leaves(_surroundings(record))) for name, record in records.items()}
+    columns = {name: dict(leaves(_surroundings(record))) for name, record in records.items()}
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     rows: list[tuple[Cell, ...]] = []
     for key in keys:
@@ -109,11 +110,3 @@ def _file_rows(stage: str, artifacts: tuple[Artifact, ...]) -> Iterator[tuple[Ce
             rest = files[_MANY_FILES:]
             digest = digest_json([file.xxh3 for file in rest])
             yield f"and {counted(len(rest), 'more file')}", stage, kind, size(sum(file.size for file in rest)), digest
-
-
-def _leaves(table: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, prefix=f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

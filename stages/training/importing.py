@@ -255,7 +255,7 @@ def _moments_of(session: Session, number: int, values: Any, *, path: Path) -> di
 
 def _move_to(session: Session, step: int) -> None:
     """Put the position behind the samples of `step` steps: that many batches, in the order of their epochs."""
-    counts = session.train_chunks.counts
+    counts = session.data.train.counts
     size, num_samples = session.config.batch_size, sum(counts)
     epoch, steps = divmod(step, -(-num_samples // size))
     order = EpochOrder(counts=counts, seed=session.config.seed, epoch=epoch, is_shuffled=True)

@@ -160,7 +160,7 @@ def _samples_of_segments(session: Session, batch: Batch) -> Sequence[int]:
     # Nearly always; the other way costs a comparison for each sample.
     if sum(spans) == len(batch.sample_ids):
         return spans
-    ranges = [session.train_chunks.sample_ids(segment.chunk_id) for segment in batch.segments]
+    ranges = [session.data.train.sample_ids(segment.chunk_id) for segment in batch.segments]
     ids = batch.sample_ids
     return [int(np.count_nonzero((ids >= chunk.start) & (ids < chunk.stop))) for chunk in ranges]
 

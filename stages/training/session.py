@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -44,11 +44,11 @@ _GUARD_WINDOW_CUDA = 16  # steps whose finiteness is asked for together
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A training in progress; all that the next step reads is in `state`, whose parts are these same objects."""
+    """A training in progress."""
 
     context: StageContext
     config: TrainingConfig
-    train_chunks: Chunks
+    data: TrainingData
     learner: Learner
     rng: RngState
     tracker: TrainingProgressTracker
@@ -58,7 +58,6 @@ class Session:
     guard: Guard
     micro_batches: MicroBatches
     skipped: Mapping[str, SkippedSamples]
-    state: TrainState
     feed: Feed
     validator: Validator | None
     mini_epochs: MiniEpochs
@@ -67,6 +66,29 @@ class Session:
     environment: Mapping[str, Any]
     environments: Environments
     total_steps: int
+
+    @cached_property
+    def state(self) -> TrainState:
+        """All that the next step reads; its parts are these same objects."""
+        learner, averaging = self.learner, self.config.averaging.method
+        parts: dict[str, Stateful] = {
+            "model": learner.model,
+            "optimizer": OptimizerState(learner.optimizer),
+            "schedule": learner.schedule,
+            **({} if averaging == "none" else {averaging: learner.average}),
+            "scaler": learner.scaler,
+            "progress": self.tracker,
+            "history": self.history,
+            "losses": self.meter,
+            "guard": self.guard,
+            "micro_batches": self.micro_batches,
+            "environments": self.environments,
+            "skipped": self.skipped["train"],
+            "skipped_validation": self.skipped["validation"],
+            "ground": Ground(self.data, self.tracker, self.history),
+            "rng": self.rng,  # last: nothing may draw between this and the first step
+        }
+        return TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS)
 
 
 @contextmanager
@@ -114,12 +136,7 @@ def _build(
 ) -> Session:
     """Return a training that is at its start; nothing but the seed decides its first weights."""
     chunks = {"train": data.train, "validation": data.validation}
-    counts = data.train.counts
-    if not counts:
-        raise UsageError(
-            f"{data.train} has no chunks of the split 'train'", code="E0253", hint="nothing can be trained on it"
-        )
-    total_steps = config.epochs * -(-sum(counts) // config.batch_size)
+    total_steps = _total_steps(config, data)
     # Before anything draws; also when a checkpoint then replaces the weights, so that there is one path.
     rng = RngState()
     rng.seed(config.seed)
@@ -133,46 +150,27 @@ def _build(
         warn=context.warn,
     )
     tracker = TrainingProgressTracker(context.state_folder / PROGRESS_NAME, seed=config.seed)
-    history = History(config.validation, config.early_stopping)
     meter = LossMeter(device)
-    mini_epochs = MiniEpochs(counts, seed=config.seed, num_chunks=config.mini_epoch_chunks)
-    window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
-    guard = Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
-    micro_batches = MicroBatches(learner, config, rng, warn=context.warn)
+    mini_epochs = MiniEpochs(data.train.counts, seed=config.seed, num_chunks=config.mini_epoch_chunks)
     skipped = {split: _skipped(context, config, chunks[split]) for split in chunks}
     readers = {split: _opening(config, split, chunks[split], skipped[split], learner.batches) for split in chunks}
     validator = Validator(learner.task, readers["validation"], learner.batches, metric=config.validation.metric)
     environment = {**describe_environment(device, precision=precision), "compiled": learner.compiled is not None}
     environments = Environments()
     environments.begin(environment)
-    state = _state(
-        config,
-        learner,
-        progress=tracker,
-        history=history,
-        losses=meter,
-        guard=guard,
-        micro_batches=micro_batches,
-        environments=environments,
-        skipped=skipped["train"],
-        skipped_validation=skipped["validation"],
-        ground=Ground(data, tracker, history),
-        rng=rng,  # last: nothing may draw between this and the first step
-    )
     return Session(
         context=context,
         config=config,
-        train_chunks=data.train,
+        data=data,
         learner=learner,
         rng=rng,
         tracker=tracker,
-        history=history,
+        history=History(config.validation, config.early_stopping),
         meter=meter,
         chunk_log=ChunkLog(context, tracker=tracker, meter=meter, mini_epochs=mini_epochs, device=device),
-        guard=guard,
-        micro_batches=micro_batches,
+        guard=_guard(context, config, learner, device),
+        micro_batches=MicroBatches(learner, config, rng, warn=context.warn),
         skipped=skipped,
-        state=state,
         feed=Feed(readers["train"], rng),
         validator=validator if data.validation.counts else None,
         mini_epochs=mini_epochs,
@@ -192,16 +190,18 @@ def _build(
     )
 
 
-def _state(config: TrainingConfig, learner: Learner, **others: Stateful) -> TrainState:
-    parts: dict[str, Stateful] = {
-        "model": learner.model,
-        "optimizer": OptimizerState(learner.optimizer),
-        "schedule": learner.schedule,
-        **({} if config.averaging.method == "none" else {config.averaging.method: learner.average}),
-        "scaler": learner.scaler,
-        **others,
-    }
-    return TrainState(parts, documents={"progress": PROGRESS_NAME}, later=_LATER_PARTS)
+def _total_steps(config: TrainingConfig, data: TrainingData) -> int:
+    counts = data.train.counts
+    if not counts:
+        raise UsageError(
+            f"{data.train} has no chunks of the split 'train'", code="E0253", hint="nothing can be trained on it"
+        )
+    return config.epochs * -(-sum(counts) // config.batch_size)
+
+
+def _guard(context: StageContext, config: TrainingConfig, learner: Learner, device: torch.device) -> Guard:
+    window = 1 if device.type == "cpu" else _GUARD_WINDOW_CUDA
+    return Guard(config.guard, window=window, scaler=learner.scaler, warn=context.warn)
 
 
 def _require_usable(contents: Mapping[str, bytes], *, data: TrainingData) -> None:
