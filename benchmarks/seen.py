@@ -17,14 +17,12 @@ import pty
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from side_by_side import ENVIRONMENTS, machine, write_section
+from stopwatch import Stopwatch
 
 from pipeline.event_reader import read_events
 from pipeline.events import Kind
@@ -43,33 +41,19 @@ def keep_time(path: Path) -> None:
     from pipeline.reporting import EventLog, LogFile
     from stages.training.stage import TrainingStage
 
-    seconds, counts = dict.fromkeys((STEPS, EVENT_LOG, LOG_FILE, PICTURE), 0.0), {STEPS: 0}
-    is_training = False
+    watch = Stopwatch((STEPS, EVENT_LOG, LOG_FILE, PICTURE))
+    watch.is_running = False
     execute = TrainingStage.execute
 
-    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(work)
-        def measured(*arguments: Any, **named: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return work(*arguments, **named)
-            finally:
-                if is_training:
-                    seconds[part] += time.perf_counter() - started
-                    counts[part] = counts.get(part, 0) + 1
-
-        return measured
-
     def measured_execute(self: TrainingStage, context: Any) -> Any:
-        nonlocal is_training
-        from stages.training import loop
+        from stages.training import loop  # torch: only now, as in a run that nobody measures
 
-        loop._step = timed(STEPS, loop._step)
-        is_training = True
+        watch.put_around(STEPS, loop, "_step")
+        watch.is_running = True
         try:
             return execute(self, context)
         finally:
-            is_training = False
+            watch.is_running = False
 
     TrainingStage.execute = measured_execute  # type: ignore[method-assign]
     for part, owner, name in (
@@ -78,11 +62,11 @@ def keep_time(path: Path) -> None:
         (PICTURE, LiveConsole, "emit"),
         (PICTURE, LiveConsole, "tick"),
     ):
-        setattr(owner, name, timed(part, getattr(owner, name)))
+        watch.put_around(part, owner, name)
     try:
         run_command_line()
     finally:
-        path.write_text(json.dumps({"seconds": seconds, "num_steps": counts[STEPS]}))
+        path.write_text(json.dumps({"seconds": watch.seconds, "num_steps": watch.counts[STEPS]}))
 
 
 def run(workspace: Path, options: list[str]) -> dict[str, Any]:

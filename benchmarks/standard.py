@@ -18,13 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from side_by_side import ENVIRONMENTS, machine, write_section
+from stopwatch import Stopwatch
 
 SECONDS_FILE = "BENCHMARK_SECONDS"  # names the file for the seconds of the parts of training
 _GOAL = "Goal: at most 4 minutes (240 s) on 2 cores, training included, all targets met."
@@ -36,19 +35,8 @@ def keep_time(path: Path) -> None:
     from pipeline.__main__ import main as run_command_line
     from stages.training.stage import TrainingStage
 
-    seconds = dict.fromkeys((STEPS, VALIDATION, CHECKPOINTS, WAITING), 0.0)
+    watch = Stopwatch((STEPS, VALIDATION, CHECKPOINTS, WAITING))
     execute = TrainingStage.execute
-
-    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(work)
-        def measured(*arguments: Any, **named: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return work(*arguments, **named)
-            finally:
-                seconds[part] += time.perf_counter() - started
-
-        return measured
 
     def measured_execute(self: TrainingStage, context: Any) -> Any:
         from stages.training import loop, work  # noqa: F401 - torch: only now, as in a run that nobody measures
@@ -58,15 +46,14 @@ def keep_time(path: Path) -> None:
 
         places = {STEPS: (loop, "_step"), VALIDATION: (Validator, "run"), CHECKPOINTS: (Saver, "save")}
         for part, (owner, name) in {**places, WAITING: (Feed, "next")}.items():
-            assert hasattr(owner, name), f"{name} has another name now: {part} would not be measured"
-            setattr(owner, name, timed(part, getattr(owner, name)))
+            watch.put_around(part, owner, name)
         return execute(self, context)
 
     TrainingStage.execute = measured_execute  # type: ignore[method-assign]
     try:
         run_command_line()
     finally:
-        path.write_text(json.dumps(seconds))
+        path.write_text(json.dumps(watch.seconds))
 
 
 def run(workspace: Path, options: list[str]) -> tuple[float, float, dict[str, float]]:

@@ -41,6 +41,7 @@ _LAYERS = (
     {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
     {
         "records",
+        "leaves",
         "pace",
         "pauses",
         "events",

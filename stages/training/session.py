@@ -155,6 +155,9 @@ def _build(
     skipped = {split: _skipped(context, config, chunks[split]) for split in chunks}
     readers = {split: _opening(config, split, chunks[split], skipped[split], learner.batches) for split in chunks}
     validator = Validator(learner.task, readers["validation"], learner.batches, metric=config.validation.metric)
+    telemetry = _telemetry(
+        context, config, data, tracker=tracker, mini_epochs=mini_epochs, device=device, total_steps=total_steps
+    )
     environment = {**describe_environment(device, precision=precision), "compiled": learner.compiled is not None}
     environments = Environments()
     environments.begin(environment)
@@ -175,15 +178,7 @@ def _build(
         validator=validator if data.validation.counts else None,
         mini_epochs=mini_epochs,
         store=store,
-        telemetry=Telemetry(
-            context,
-            tracker,
-            mini_epochs,
-            device=device,
-            total_steps=total_steps,
-            num_epochs=config.epochs,
-            validation_batches=-(-sum(data.validation.counts) // config.batch_size),
-        ),
+        telemetry=telemetry,
         environment=environment,
         environments=environments,
         total_steps=total_steps,
@@ -197,6 +192,27 @@ def _total_steps(config: TrainingConfig, data: TrainingData) -> int:
             f"{data.train} has no chunks of the split 'train'", code="E0253", hint="nothing can be trained on it"
         )
     return config.epochs * -(-sum(counts) // config.batch_size)
+
+
+def _telemetry(
+    context: StageContext,
+    config: TrainingConfig,
+    data: TrainingData,
+    *,
+    tracker: TrainingProgressTracker,
+    mini_epochs: MiniEpochs,
+    device: torch.device,
+    total_steps: int,
+) -> Telemetry:
+    return Telemetry(
+        context,
+        tracker,
+        mini_epochs,
+        device=device,
+        total_steps=total_steps,
+        num_epochs=config.epochs,
+        validation_batches=-(-sum(data.validation.counts) // config.batch_size),
+    )
 
 
 def _guard(context: StageContext, config: TrainingConfig, learner: Learner, device: torch.device) -> Guard:
