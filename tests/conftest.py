@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,9 +13,13 @@ import pytest
 # threads that share their cores with other work wait for each other at every operator.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import browser
 from met_codes import MetCodes
 
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,3 +31,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def workspace(tmp_path: Path) -> Workspace:
     """Give an empty workspace."""
     return Workspace.at(tmp_path / "workspace")
+
+
+# not of the session: until it ends no other test could use asyncio, and each would share the memory with it
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Give the one Chromium of a file of tests."""
+    with browser.chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[browser.Open]:
+    """Give what opens pages in it, each in a context of its own."""
+    with browser.pages(chromium) as open_page:
+        yield open_page
