@@ -406,6 +406,13 @@ MUTATIONS = (
         "test_loop.py::test_every_position_resumes_twice_to_the_same_bytes",
     ),
     Mutation(
+        "clipping gradients whose norm is not known yet",
+        "stages/training/clipping.py",
+        "(known is not None and _is_surely_below(known, limit))",
+        "(known is None or _is_surely_below(known, limit))",
+        "test_clipping.py::test_gradients_are_those_of_torch",
+    ),
+    Mutation(
         "keeping validation out of the random numbers",
         "stages/training/validation.py",
         "            with rng.preserved(), torch.no_grad():\n",

@@ -84,20 +84,26 @@ class Guard:
         self._counts = {"vanishing": 0, "exploding": 0}
         self.norm = 0.0
 
-    def observe(self, *, loss: torch.Tensor, norm: torch.Tensor, step: int, sample_ids: Sequence[int]) -> None:
-        """Take note of a step; raises BadStepError if one is not finite: this one, or one of the last full window."""
+    def observe(self, *, loss: torch.Tensor, norm: torch.Tensor, step: int, sample_ids: Sequence[int]) -> float | None:
+        """Take note of a step, and return its norm where that is known at once.
+
+        Raises:
+            BadStepError: a step is not finite: this one, or one of the last full window.
+        """
         self._newest = (step, sample_ids)
         if self._window == 1:
-            self._check(step, sample_ids, loss=loss.item(), norm=norm.item())
-            return
+            known = norm.item()
+            self._check(step, sample_ids, loss=loss.item(), norm=known)
+            return known
         self._observed.append(_Observed(step, sample_ids, loss.detach(), norm.detach()))
         if len(self._observed) < self._window:
-            return
+            return None
         # Emptied first: after an error these steps are undone and must not be looked at again.
         before, sent = self._sent, _Sent(self._observed)
         self._sent, self._observed = None, []
         self._check_all(before)
         self._sent = sent
+        return None
 
     def settle(self) -> None:
         """Check what is still unchecked, as must be done before anything is saved; raises BadStepError."""

@@ -7,11 +7,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from pipeline.stream import Withheld
 from stages.chunks.reader import Batch
 from stages.task import Tensors
+from stages.training.clipping import clip_gradients
 from stages.training.history import Entry
 from stages.training.meter import TOTAL
 from stages.training.saving import Saver
@@ -107,9 +108,8 @@ def _step(session: Session, batch: Batch) -> None:
     learner.scaler.unscale_(learner.optimizer)
     norm = get_total_norm([parameter.grad for parameter in learner.parameters if parameter.grad is not None])
     # Before clipping, which would turn one infinite gradient into NaN everywhere, and before the optimizer.
-    session.guard.observe(loss=loss, norm=norm, step=step, sample_ids=batch.sample_ids.tolist())
-    if session.config.gradient_clip_norm:
-        clip_grads_with_norm_(learner.parameters, session.config.gradient_clip_norm, norm)
+    known = session.guard.observe(loss=loss, norm=norm, step=step, sample_ids=batch.sample_ids.tolist())
+    clip_gradients(learner.parameters, session.config.gradient_clip_norm, norm=norm, known=known)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.schedule.step()
