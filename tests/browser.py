@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Nothing that a page or the browser itself asks for can leave this machine.
@@ -35,12 +35,13 @@ class Visit:
     console_errors: list[str] = field(default_factory=list)
     page_errors: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     @property
     def complaints(self) -> list[str]:
-        """Return all that no page of ours may do: errors in the console, errors of scripts, breaches of its policy."""
-        return [*self.console_errors, *self.page_errors, *self.violations]
+        """Return all that no page of ours may do: errors of console and scripts, breaches of its policy, dialogs."""
+        return [*self.console_errors, *self.page_errors, *self.violations, *self.dialogs]
 
     def requests_beside(self, *allowed: str) -> list[str]:
         """Return the addresses that were asked for and begin with none of `allowed`."""
@@ -121,10 +122,17 @@ def _listen(visit: Visit) -> None:
     page = visit.page
     page.on("console", lambda told: visit.console_errors.extend([told.text] if told.type == "error" else []))
     page.on("pageerror", lambda error: visit.page_errors.append(str(error)))
+    page.on("dialog", lambda dialog: _dismiss(visit, dialog))
     page.on("request", lambda asked: _note_request(visit, asked.url))
     page.on("websocket", lambda socket: _note_request(visit, socket.url))
     page.expose_function("noteViolation", lambda words: visit.violations.extend([words]))
     page.add_init_script(_TELL_VIOLATIONS)
+
+
+def _dismiss(visit: Visit, dialog: Dialog) -> None:
+    """Note what a page wants to tell or to ask, and go on."""
+    visit.dialogs.append(dialog.message)
+    dialog.dismiss()
 
 
 def _note_request(visit: Visit, address: str) -> None:

@@ -92,7 +92,7 @@ def comparison_sections(comparison: Comparison, sides: Sequence[Side]) -> tuple[
         TableBlock(title="Time of each stage", header=("stage", *runs), rows=times, note="Of its last attempt."),
     )
     figures = (
-        _table("Figures that differ", "figure", runs, comparison.main_metrics),
+        _table("Main figures that differ", "figure", runs, comparison.main_metrics),
         _table("All figures", "figure", runs, comparison.metrics),
     )
     settings = TableBlock(
