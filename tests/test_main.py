@@ -208,3 +208,37 @@ def test_a_run_on_a_terminal_ends_with_its_lines(tmp_path: Path, environment: di
     assert process.wait(timeout=60) == 0
     assert re.search(r"numbers +RUN +NEVER_RAN", text)
     assert "results: results/small-" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("", ""),
+        ("import atexit; atexit.register(print, 'registered')", "registered"),
+        ("import threading as t; t.Thread(target=lambda: (t.main_thread().join(), print('waited'))).start()", "waited"),
+    ],
+    ids=["nothing", "a callback", "a thread"],
+)
+def test_only_what_waits_for_the_end_of_the_interpreter_gets_it(
+    tmp_path: Path, environment: dict[str, str], before: str, said: str
+) -> None:
+    """A command ends without taking apart what it imported, but never before a thread or a registered callback."""
+    script = f"""
+import sys
+{before}
+leave = sys.exit
+sys.exit = lambda code: (print("taken apart"), leave(code))
+from pipeline.__main__ import main
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "config", "show"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = ended.stdout.splitlines()
+    assert "numbers.count" in ended.stdout
+    assert [line for line in shown if line in (said, "taken apart")] == (["taken apart", said] if said else [])
