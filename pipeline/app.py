@@ -16,6 +16,7 @@ from pipeline.answer import Answer
 from pipeline.asking import asking
 from pipeline.completion_scripts import Shell
 from pipeline.options import OutputOptions, PlaceOptions, RunOptions, SettingsOptions, grouped
+from pipeline.usage import CommandWithArguments
 
 # What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
 # exits without a sentence.
@@ -55,7 +56,7 @@ WorkspaceFolder = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
 ]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
-ErrorCode = Annotated[str | None, typer.Argument(metavar="[CODE]", help="An error code, such as E0417.")]
+ErrorCode = Annotated[str | None, typer.Argument(metavar="CODE", help="An error code, such as E0417.")]
 ShellName = Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell.")]
 What = Annotated[str, typer.Argument(metavar="data|training|evaluation|all", help="A stage, in short or in full.")]
 
@@ -108,7 +109,7 @@ def status(settings: SettingsOptions, output: OutputOptions, *, watch: Watch = F
     return partial(watching.watch, settings, stream=None if output.json else sys.stdout)
 
 
-@app.command()
+@app.command(cls=CommandWithArguments)
 @grouped
 def reset(what: What, settings: SettingsOptions, *, yes: Yes = False) -> Work:
     """Remove what stages have made.
@@ -152,7 +153,7 @@ def report(settings: SettingsOptions, *, opens: Open = False) -> Work:
     return partial(report.report, settings, show=show_file if opens else None)
 
 
-@app.command()
+@app.command(cls=CommandWithArguments)
 @grouped
 def compare(runs: Runs, *, workspace: WorkspaceFolder = None, opens: Open = False) -> Work:
     """Lay runs side by side: settings that differ, figures, curves; also as a page beside the first one's report.
@@ -165,7 +166,7 @@ def compare(runs: Runs, *, workspace: WorkspaceFolder = None, opens: Open = Fals
     return partial(compare.compare, runs, workspace=workspace, show=show_file if opens else None)
 
 
-@app.command("import-checkpoint")
+@app.command("import-checkpoint", cls=CommandWithArguments)
 @grouped
 def import_checkpoint(file: CheckpointFile, settings: SettingsOptions) -> Work:
     """Take over a .pt file that torch.save wrote, so that `run` with the same options continues from it.
@@ -192,7 +193,7 @@ def doctor(settings: SettingsOptions) -> Work:
     return partial(doctor.doctor, settings)
 
 
-@app.command()
+@app.command(cls=CommandWithArguments)
 @grouped
 def explain(place: PlaceOptions, *, code: ErrorCode = None) -> Work:
     """Tell what an error code means: its cause, an example, and the remedy; without one, list them all."""
@@ -201,7 +202,7 @@ def explain(place: PlaceOptions, *, code: ErrorCode = None) -> Work:
     return partial(explain.explain, code, place)
 
 
-@app.command()
+@app.command(cls=CommandWithArguments)
 @grouped
 def completion(shell: ShellName) -> Work:
     """Print the script that lets a shell complete commands, options, stages, profiles, settings and error codes.

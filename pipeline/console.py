@@ -54,6 +54,7 @@ class LineConsole:
         self._clock = clock
         self._said_at = clock()
         self._has_told_stop = False
+        self._told_waits: set[tuple[str, bool]] = set()
         self.is_closed = False
         self._wording = Wording(clock)
 
@@ -62,6 +63,8 @@ class LineConsole:
         self._acknowledge_stop()
         if event.kind is Kind.PROGRESS:
             self._show_progress(event)
+        elif event.kind is Kind.WAIT and self._is_told_already(event):
+            return
         elif event.kind not in _UNTOLD and (text := self._wording.text(event, width=text_width(self._stream))):
             self._say(text)
 
@@ -72,6 +75,13 @@ class LineConsole:
         if self._stop.signal_number and not self._has_told_stop:
             self._has_told_stop = True
             self._say("stopping at the next safe point; Ctrl+C once more leaves at once")
+
+    def _is_told_already(self, event: Event) -> bool:
+        """Return whether a wait of this stage was told before, and note it: the first of many, and its end, will do."""
+        wait = (event.stage, bool(event.data["is_over"]))
+        is_told = wait in self._told_waits
+        self._told_waits.add(wait)
+        return is_told
 
     def _show_progress(self, event: Event) -> None:
         text = self._wording.text(event)

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     DECISION = "decision"  # data: action, reason, detail
     STAGE_STARTED = "stage_started"  # data: action
     PROGRESS = "progress"  # data: done, total, unit, figures (a mapping of names to numbers or words)
+    WAIT = "wait"  # for what another stage is still making; data: text, is_over
     INFO = "info"  # data: text
     WARNING = "warning"  # data: text
     METRICS = "metrics"  # data: step and one number for each metric

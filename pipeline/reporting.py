@@ -112,6 +112,7 @@ def _chunk(data: Mapping[str, Any]) -> str:
 
 _SENTENCES: dict[Kind, Callable[[Mapping[str, Any]], str]] = {
     Kind.RUN_STARTED: lambda data: f"run {data['run']}",
+    Kind.WAIT: lambda data: str(data["text"]),
     Kind.INFO: lambda data: str(data["text"]),
     Kind.WARNING: lambda data: f"warning: {data['text']}",
     Kind.METRICS: figures,

@@ -119,6 +119,10 @@ class StageContext:
         """Tell that a training checkpoint is durable, `seconds` after the state of that step was copied for it."""
         self._emit(Kind.CHECKPOINT, step=step, num_bytes=num_bytes, seconds=seconds)
 
+    def wait(self, text: str, *, is_over: bool) -> None:
+        """Tell that the stage waits for what another one makes, or goes on after that; people are told once."""
+        self._emit(Kind.WAIT, text=text, is_over=is_over)
+
     def info(self, text: str) -> None:
         """Tell something worth a line."""
         self._emit(Kind.INFO, text=text)

@@ -65,6 +65,10 @@ def test_every_command_has_help(call: Call, command: str) -> None:
     options = [line for line in ended.out.splitlines() if line.startswith("  --")]
     assert options
     assert not [line for line in options if len(line.split()) == 1 and len(line) < 30]
+    arguments = ended.out.partition("\nArguments:\n")[2].partition("\n\n")[0].splitlines()
+    assert not re.search(r"[<{]|\[\[", "\n".join([ended.out.splitlines()[0], *arguments])), (
+        "types are words of the code"
+    )
 
 
 def test_no_words_ask_for_help(call: Call) -> None:

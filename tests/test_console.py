@@ -102,6 +102,21 @@ def test_what_is_said_takes_the_place_of_a_sign_of_life() -> None:
     assert "%" not in pipe.getvalue()
 
 
+def test_people_are_told_once_that_a_stage_waits_and_that_it_goes_on() -> None:
+    """A training that keeps up with its data would otherwise tell of nothing else."""
+    pipe = io.StringIO()
+    reporter = LineConsole(pipe, stop=StopFlag())
+    for chunk in range(3):
+        reporter.emit(Event(Kind.WAIT, "training", {"text": f"waits for chunk {chunk}", "is_over": False}))
+        reporter.emit(Event(Kind.WAIT, "training", {"text": f"goes on with chunk {chunk}", "is_over": True}))
+    reporter.emit(Event(Kind.WAIT, "evaluation", {"text": "waits too", "is_over": False}))
+    assert pipe.getvalue().splitlines() == [
+        "training: waits for chunk 0",
+        "training: goes on with chunk 0",
+        "evaluation: waits too",
+    ]
+
+
 def test_no_text_of_a_stage_can_command_a_terminal() -> None:
     """A pipe may end in one."""
     pipe = io.StringIO()

@@ -62,7 +62,6 @@ def held(gates: Path) -> Iterator[dict[str, Path]]:
 def _words(workspace: Path) -> list[str]:
     # With saves in the background a kill may cost a step, and which steps are taken twice is asked here.
     settings = (
-        "runtime.log_interval_seconds=0.000001",
         "runtime.sample_log=true",
         "runtime.background_saves=false",
         "training.batch_size=3",
@@ -79,7 +78,7 @@ def _left_by(workspace: Path) -> dict[str, bytes]:
 
 def _begin(server: Server, workspace: Path, fifo: Path, *, pause: str) -> Fork:
     os.mkfifo(fifo)
-    return server.start(_words(workspace), pause=f"training info waits for {pause}", fifo=fifo, pipeline=_PIPELINE)
+    return server.start(_words(workspace), pause=f"training wait waits for {pause}", fifo=fifo, pipeline=_PIPELINE)
 
 
 def _pass(gate: Path, word: str = "go") -> None:

@@ -36,7 +36,7 @@ _LAYERS = (
     {"workload", "doctor"},
     {"stage", "stat_cache", "report", "holder"},
     {"workspace"},
-    {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts"}
+    {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts", "usage"}
     | {"display", "live_console", "canvas", "picture"},
     {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
     {

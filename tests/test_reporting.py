@@ -73,6 +73,7 @@ def test_a_throttle_lets_one_through_an_interval(clock: FakeClock) -> None:
         (Event(Kind.STAGE_STARTED, "training", {"action": "run"}), ""),
         (Event(Kind.INFO, "training", {"text": "saved"}), "training: saved"),
         (Event(Kind.INFO, "", {"text": "saved"}), "saved"),
+        (Event(Kind.WAIT, "training", {"text": "waits for it", "is_over": False}), "training: waits for it"),
         (Event(Kind.WARNING, "training", {"text": "low"}), "training: warning: low"),
         (Event(Kind.METRICS, "training", {"step": 5, "loss": 0.0385123}), "training: step 5  loss 0.03851"),
         (Event(Kind.STAGE_FINISHED, "training", {"duration_seconds": 185.0}), "training: done in 3m05s"),

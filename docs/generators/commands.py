@@ -9,6 +9,7 @@ import typer
 
 from generators.cells import row
 from pipeline.app import app
+from pipeline.usage import shown
 
 Named = tuple[str, Any]
 
@@ -36,19 +37,12 @@ def _section(name: str, command: Any) -> str:
     context = typer.Context(command, info_name=f"pipeline {name}")
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [f"## `pipeline {name}`", f"```text\n{usage}\n```", command.help]
-    records = [(each, each.get_help_record(context)) for each in command.get_params(context)]
-    shown = [(each.param_type_name, record) for each, record in records if record]
-    for kind, heading in (("argument", "Argument"), ("option", "Option")):
-        rows = [record for found, record in shown if found == kind]
+    for kind in ("argument", "option"):
+        rows = list(shown(command, context, kind=kind))
         if rows:
-            parts.append(_table(heading, rows))
+            parts.append(_table(kind.capitalize(), rows))
     return "\n\n".join(parts)
 
 
 def _table(heading: str, rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join([row(heading, ""), "| --- | --- |", *(row(f"`{_shown(name)}`", text) for name, text in rows)])
-
-
-def _shown(name: str) -> str:
-    """Leave out the type that stands in brackets behind the name of an argument: it is a word of the code."""
-    return name if name.startswith("-") else name.partition(" <")[0]
+    return "\n".join([row(heading, ""), "| --- | --- |", *(row(f"`{name}`", text) for name, text in rows)])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.stream import Stream
 from stages.chunks.manifest import ChunkEntry, chunk_path
+
+
+class OnWait(Protocol):
+    """What is told of a chunk that is not there yet: before it is waited for, and once it is there."""
+
+    def __call__(self, chunk_id: int, /, *, is_over: bool) -> None:
+        """Take it in."""
 
 
 class AwaitedChunks:
@@ -17,10 +24,10 @@ class AwaitedChunks:
     its entries will say, but for size and digest}, and releases each entry under the name of its file.
 
     Args:
-        on_wait: called with the number of a chunk that is not there yet, before it is waited for.
+        on_wait: called with the number of a chunk that is not there yet.
     """
 
-    def __init__(self, stream: Stream, *, root: Path, split: str, on_wait: Callable[[int], None]) -> None:
+    def __init__(self, stream: Stream, *, root: Path, split: str, on_wait: OnWait) -> None:
         self._stream = stream
         self._manifest_path = root / stream.promise["manifest"]
         self._on_wait = on_wait
@@ -39,9 +46,20 @@ class AwaitedChunks:
     def entry(self, chunk_id: int) -> ChunkEntry:
         """Return what its file must look like; raises Withheld where it does not come any more in this run."""
         if chunk_id not in self._entries:
-            facts = self._stream.wait_for(self._planned[chunk_id]["file"], on_wait=lambda: self._on_wait(chunk_id))
-            self._entries[chunk_id] = ChunkEntry(**facts)
+            self._entries[chunk_id] = ChunkEntry(**self._facts(chunk_id))
         return self._entries[chunk_id]
+
+    def _facts(self, chunk_id: int) -> Mapping[str, Any]:
+        waits: list[int] = []
+
+        def begin() -> None:
+            waits.append(chunk_id)
+            self._on_wait(chunk_id, is_over=False)
+
+        facts = self._stream.wait_for(self._planned[chunk_id]["file"], on_wait=begin)
+        if waits:
+            self._on_wait(chunk_id, is_over=True)
+        return facts
 
     def path(self, chunk_id: int) -> Path:
         """Return where its file lies."""

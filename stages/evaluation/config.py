@@ -32,7 +32,7 @@ class TargetConfig(StageConfig):
 
     data_set: str = Field(description='"synthetic", the name of a real data set, or "real" for each of them')
     metric: Metric = Field(description="agnostic_…: with all classes taken as one")
-    minimum: float = Field(gt=0, le=1)
+    minimum: float = Field(gt=0, le=1, description="the value that the metric has to reach")
 
 
 class EvaluationConfig(StageConfig):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.reporting import Throttle
 from pipeline.stage import StageContext
 from pipeline.stream import Stream
 from stages.chunks.awaited import AwaitedChunks
@@ -58,12 +57,12 @@ def load_data(manifest_path: Path) -> TrainingData:
 
 
 def _awaited(context: StageContext, stream: Stream) -> TrainingData:
-    throttle = Throttle(context.runtime.log_interval_seconds)
-
     def awaited(split: str) -> AwaitedChunks:
-        def tell(chunk_id: int) -> None:
-            if throttle.is_due():
-                context.info(f"waits for {split} chunk {chunk_id} of {stream.stage}")
+        def tell(chunk_id: int, *, is_over: bool) -> None:
+            chunk = f"{split} chunk {chunk_id}"
+            context.wait(
+                f"goes on with {chunk}" if is_over else f"waits for {chunk} of {stream.stage}", is_over=is_over
+            )
 
         return AwaitedChunks(stream, root=context.workspace.root, split=split, on_wait=tell)
 
