@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Lock
+from threading import RLock
 from typing import Any, Protocol
 
 from pipeline.secrets import hide
@@ -53,7 +53,9 @@ class Reporters:
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
-        self._turn = Lock()  # two stages may be at work
+        # Two stages may be at work. Re-entrant: a reporter may have to tell something itself, e.g. of a tracker that is
+        # not installed.
+        self._turn = RLock()
 
     def emit(self, event: Event) -> None:
         """Pass `event` on to each reporter."""
