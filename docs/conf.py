@@ -19,6 +19,7 @@ project = "stage-pipeline"
 version = release = __version__
 extensions = ["myst_parser"]
 html_theme = "furo"
+exclude_patterns = ["how-to/own_pipeline"]  # an example to run, of which pages show parts
 html_title = f"{project} {release}"
 html_copy_source = False
 nitpicky = True

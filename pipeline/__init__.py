@@ -1,3 +1,3 @@
 """An orchestrator of cached stages that never redoes work."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

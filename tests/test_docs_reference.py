@@ -13,6 +13,7 @@ from generators.settings import all_settings
 from pydantic import BaseModel
 from raise_sites import FOLDERS, ROOT
 
+from pipeline import __version__
 from pipeline.app import app
 from pipeline.decide import Reason
 from pipeline.explanation import load_explanation
@@ -158,6 +159,12 @@ def test_the_version_of_each_format_is_that_of_the_code(heading: str, version: i
     """A new one cannot be forgotten."""
     section = (_FOLDER / "files.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     assert re.search(r"[Vv]ersion of this\s+format: (\d+)", section.replace("\n", " "))[1] == str(version)  # type: ignore[index]
+
+
+def test_version_and_changelog_agree() -> None:
+    """The newest part of the changelog is that of the version that the program and its documentation name."""
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest[1] == __version__
 
 
 def test_a_page_keeps_all_else() -> None:
