@@ -15,8 +15,10 @@ class Answer:
 
     Attributes:
         text: makes the text for a width in characters; 0 means any.
+        then: what the command goes on with when its answer is told, as a server does.
     """
 
     document: Mapping[str, Any]
     text: Callable[[int], str]
     error: PipelineError | None = None
+    then: Callable[[], None] | None = None

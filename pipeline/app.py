@@ -51,6 +51,11 @@ Keep = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; touch nothing.")]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
+Port = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; else any that is free.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="Take the token from this file, so that it stays the same."),
+]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Runs that have a report.")]
 WorkspaceFolder = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
@@ -164,6 +169,19 @@ def compare(runs: Runs, *, workspace: WorkspaceFolder = None, opens: Open = Fals
     from pipeline.commands import compare
 
     return partial(compare.compare, runs, workspace=workspace, show=show_file if opens else None)
+
+
+@app.command()
+@grouped
+def ui(settings: SettingsOptions, *, port: Port = 0, token_file: TokenFile = None, opens: Open = False) -> Work:
+    """Show runs and records in a browser, live, until Ctrl+C; prints the address, which only this machine can reach.
+
+    Decisions about stages are those of `plan` with the same options. It only reads, at a low priority.
+    """
+    from pipeline.browser import show_file
+    from pipeline.commands import ui
+
+    return partial(ui.ui, settings, port=port, token_file=token_file, show=show_file if opens else None)
 
 
 @app.command("import-checkpoint", cls=CommandWithArguments)

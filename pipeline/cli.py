@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print(_as_json(document) if is_json else hide_text(answer.text(_width())))
         if answer.error is not None:
             raise answer.error
+        if answer.then is not None:
+            answer.then()
     except BaseException as error:  # the one place: nothing leaves this program without a sentence and a code
         failure = understand(error, words)
         if is_debug:

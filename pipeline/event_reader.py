@@ -34,19 +34,25 @@ class LoggedEvent:
     end: int
 
 
-def read_events(path: Path, *, offset: int = 0, runs: Collection[str] = ()) -> Iterator[LoggedEvent]:
+def read_events(
+    path: Path, *, offset: int = 0, runs: Collection[str] = (), without: Collection[Kind] = ()
+) -> Iterator[LoggedEvent]:
     """Yield the events of a log from `offset` on, which is 0 or the `end` of an event.
 
     A last line that is not whole yet is left for the next call, lines that are no events are passed over, and a log
     that is not there, or ends before `offset`, has none. With `runs` the events of other runs are passed over but for
-    their starts, without being parsed as far as their lines name their run: a log has all runs of a workspace.
+    their starts, without being parsed as far as their lines name their run: a log has all runs of a workspace. Events
+    of the kinds `without` are passed over in the same way: nine of ten lines tell of progress.
 
     Raises:
         OSError, IntegrityError: it cannot be read, or is no regular file.
     """
     run = None if offset else ""
     names = [json.dumps(run).encode() for run in runs]
+    left_out = [f'"kind": "{kind}"'.encode() for kind in without]
     for line, end in _lines(path, offset):
+        if any(kind in line for kind in left_out):
+            continue
         if (
             names
             and line.startswith(_SECOND_VERSION)

@@ -14,7 +14,7 @@ _GAP = "  "
 _STRIP_CELLS = (8, 48)  # fewer tell nothing, more are not seen at once
 _WIDE = 60  # columns from which there is room for units and for names in a column
 # Figures that have a place of their own in the picture, or that belong into curves.
-_PLACED = frozenset(
+PLACED = frozenset(
     {
         "epoch", "num_epochs", "chunk", "sample", "chunks_done", "num_chunks", "validated", "images_per_second",
         "loss", "lr", "gradient_norm", "eta_seconds", "checkpoint_age_seconds", "gpu_memory_gb", "gpu_use",
@@ -130,7 +130,7 @@ def _stage(stage: StageView, view: RunView, *, at: float, width: int, signs: Sig
         name = name.ljust(max(names))
     style = _STYLES[stage.state]
     head = [Span(guide, "dim"), Span(f"{signs.marks[stage.state]} {name}", style)]
-    for part in _state(stage, at, is_over=view.is_over):
+    for part in state_words(stage, at, is_over=view.is_over):
         head += [Span(_GAP), part]
     yield Line(tuple(head), is_headline=True)
     if stage.error:
@@ -143,7 +143,7 @@ def _stage(stage: StageView, view: RunView, *, at: float, width: int, signs: Sig
                 yield Line((Span(rail, "dim"), *line))
 
 
-def _state(stage: StageView, at: float, *, is_over: bool) -> Iterator[Span]:
+def state_words(stage: StageView, at: float, *, is_over: bool) -> Iterator[Span]:
     """Yield what the state of a stage comes to, in words."""
     if stage.state is State.SKIPPED:
         yield Span("up to date", "green")
@@ -168,7 +168,7 @@ def _bar(stage: StageView, room: int, signs: Signs) -> list[list[Span]]:
         done, total, unit, label = stage.done, stage.total, stage.unit, ""
     else:
         _, done, total = stage.chunks
-        unit, label = "chunks", f"{_epoch(stage)}{_GAP}"
+        unit, label = "chunks", f"{epoch_words(stage)}{_GAP}"
     if not total:
         return [[Span(f"{done} {printable(unit)}")]]
     counted = f" {done}/{total}" + (f" {printable(unit)}" if room >= _WIDE or stage.chunks is None else "")
@@ -179,7 +179,7 @@ def _bar(stage: StageView, room: int, signs: Signs) -> list[list[Span]]:
     return [[Span(label), *strip(done, total, cells=cells, signs=signs), Span(counted)]]
 
 
-def _epoch(stage: StageView) -> str:
+def epoch_words(stage: StageView) -> str:
     """Return which epoch is trained, counted as people do: unlike a number, "3rd" cannot be taken to count from 0."""
     assert stage.chunks is not None
     number = stage.chunks.epoch + 1
@@ -198,7 +198,7 @@ def _groups(stage: StageView, view: RunView, at: float) -> Iterator[list[list[Sp
     yield _parts([*speed, *_figures(told, "images_per_second")])
     yield _parts(_figures(told, "loss", "lr", "gradient_norm"))
     yield list(_validation(stage, view))
-    others = {name: value for name, value in told.items() if name not in _PLACED and not name.startswith("loss_")}
+    others = {name: value for name, value in told.items() if name not in PLACED and not name.startswith("loss_")}
     yield _parts(_figures(others, *others))
     yield _parts([*_checkpoint(stage, at), *_gpu(told)])
 

@@ -29,7 +29,7 @@ def plans_text(plans: Sequence[StagePlan], estimates: Sequence[Estimate], *, num
     rows: list[tuple[str, str, str, str]] = []
     for plan, estimate in zip(plans, estimates, strict=True):
         decision = plan.decision
-        first, *others = [*_particulars(decision), *_cost(decision, estimate)]
+        first, *others = [*particulars(decision), *_cost(decision, estimate)]
         rows.append((decision.stage, decision.action.upper(), decision.reason.value, first))
         rows += [("", "", "", line) for line in others]
     parts = ["\n".join([table(rows, width=width), *code_warnings(plans, width=width)])]
@@ -38,7 +38,7 @@ def plans_text(plans: Sequence[StagePlan], estimates: Sequence[Estimate], *, num
     return "\n\n".join(parts)
 
 
-def _particulars(decision: Decision) -> Iterator[str]:
+def particulars(decision: Decision) -> Iterator[str]:
     """Yield one line where one says all, else a heading and a line for each."""
     items = decision.particulars
     if len(items) < 2:

@@ -122,7 +122,7 @@ class RunView:
 
     def _begin(self, data: Mapping[str, Any], *, at: float) -> None:
         names = [str(name) for name in data.get("stages", ())]
-        targets = _targets(data)
+        targets = targets_of(data)
         self.run = str(data.get("run", ""))
         self.profile = str(data.get("profile", ""))
         self.targets = targets
@@ -135,7 +135,7 @@ class RunView:
     def _fold_of_run(self, event: Event, *, at: float) -> None:
         if event.kind is Kind.RUN_FINISHED:
             self._took(float(event.data.get("duration_seconds", at - self.started)))
-            self.targets = _targets(event.data)
+            self.targets = targets_of(event.data)
 
     def _took(self, seconds: float) -> None:
         if self.seconds is None:
@@ -148,7 +148,8 @@ class RunView:
                 self.stages[name] = replace(stage, state=State.INTERRUPTED)
 
 
-def _targets(data: Mapping[str, Any]) -> tuple[Target, ...]:
+def targets_of(data: Mapping[str, Any]) -> tuple[Target, ...]:
+    """Return the targets that an event tells of; raises ValueError and the like where they are none."""
     names = Target.model_fields.keys()
     return tuple(
         Target.model_validate({name: value for name, value in each.items() if name in names})

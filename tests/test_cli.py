@@ -22,6 +22,7 @@ COMMANDS = (
     "status",
     "report",
     "compare",
+    "ui",
     "reset",
     "gc",
     "validate",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pipeline.records import StageRecord
+from pipeline.records import StageRecord, Target
 from pipeline.report import provenance
 from pipeline.report.charts import Axis, Chart, lines_chart
 from pipeline.report.chunk_map import chunk_charts
@@ -60,16 +60,19 @@ def content_of(
     parts: Sequence[ReportPart],
     *,
     results: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    targets: Sequence[Target] = (),
     problems: Sequence[str] = (),
 ) -> Content:
     """Put together all that is known of a run.
 
-    `results` are the results documents of its stages, `problems` what could not be read for the report.
+    `results` are the results documents of its stages, `targets` those that no record has yet, as of a run that is at
+    work, and `problems` what could not be read for the report.
     """
+    aims = [*targets, *(target for record in records.values() for target in record.targets)]
     stages = [stage.name for stage in sheet.stages]
     sections = [
         _timeline(sheet, records, history, stages),
-        *(section for name in stages for section in _training_of(name, records, history)),
+        *(section for name in stages for section in _training_of(name, history, aims)),
         *(_part(part) for part in parts),
         *_warnings(records, problems),
         Section(
@@ -127,10 +130,9 @@ def _timeline(sheet: RunSheet, records: Mapping[str, StageRecord], history: Hist
     return Section(title="Stages", intro=intro, items=tuple([chart, table] if chart else [table]))
 
 
-def _training_of(name: str, records: Mapping[str, StageRecord], history: History) -> list[Section]:
+def _training_of(name: str, history: History, targets: Sequence[Target]) -> list[Section]:
     """Return what the log tells of chunks and curves of a stage; older logs tell of no chunks."""
     stage, words = history.stages[name], name.replace("_", " ")
-    targets = [target for record in records.values() for target in record.targets]
     chunks = chunk_charts(name, history)
     curves = curve_charts(stage, targets=list({target.metric: target for target in targets}.values()))
     sections = []

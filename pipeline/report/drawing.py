@@ -1,5 +1,7 @@
 """Turns Vega-Lite charts into SVG: `python drawing.py` reads a JSON list of charts and writes a JSON list of pictures.
 
+With `--lines` it goes on like that, a line for each list, until there is no more to read.
+
 It is a program of its own, without imports from this package. The renderer brings a JavaScript engine along, which ends
 its process when it gets no memory; that must never be the process of a run.
 """
@@ -8,18 +10,27 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def draw(source: TextIO, target: TextIO) -> None:
     """Read charts from `source` and write their pictures to `target`, both as a JSON list."""
+    json.dump(_pictures(json.load(source)), target)
+
+
+def draw_lines(source: TextIO, target: TextIO) -> None:
+    """Answer each line of `source` with a line to `target`; both hold a JSON list."""
+    for line in source:
+        target.write(f"{json.dumps(_pictures(json.loads(line)))}\n")
+        target.flush()
+
+
+def _pictures(charts: list[dict[str, Any]]) -> list[str]:
     import vl_convert
 
-    charts = json.load(source)
     # No addresses are allowed: all data are in the charts, and nothing is ever fetched.
-    pictures = [vl_convert.vegalite_to_svg(chart, vl_version="5.21", allowed_base_urls=[]) for chart in charts]
-    json.dump(pictures, target)
+    return [vl_convert.vegalite_to_svg(chart, vl_version="5.21", allowed_base_urls=[]) for chart in charts]
 
 
 if __name__ == "__main__":
-    draw(sys.stdin, sys.stdout)
+    (draw_lines if "--lines" in sys.argv[1:] else draw)(sys.stdin, sys.stdout)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -94,7 +95,7 @@ def read_history(events: Iterable[LoggedEvent], *, runs: Mapping[str, str], is_r
 
     `is_running` says that a process works here now: then the last session has not ended.
     """
-    fold = _Fold(runs)
+    fold = HistoryFold(runs)
     for event in events:
         fold.take(event)
     return fold.history(is_running=is_running)
@@ -130,7 +131,9 @@ class _Stage:
         )
 
 
-class _Fold:
+class HistoryFold:
+    """Takes events one after the other, of a run that may still be at work; `runs` as for `read_history`."""
+
     def __init__(self, runs: Mapping[str, str]) -> None:
         self._runs = runs
         self._stages = {name: _Stage() for name in runs}
@@ -153,9 +156,11 @@ class _Fold:
             self._take_of_stage(self._stages[name], logged)
 
     def history(self, *, is_running: bool) -> History:
-        """Return what was told; sessions without work on these stages are left out."""
+        """Return what was told so far; sessions without work on these stages are left out."""
         if not is_running:
-            self._cut()
+            ended = deepcopy(self)  # more may be told later: then it had not ended here
+            ended._cut()
+            return ended.history(is_running=True)
         stages = {name: stage.frozen() for name, stage in self._stages.items()}
         attempts = [attempt for stage in stages.values() for attempt in stage.attempts]
         worked = sorted({attempt.session for attempt in attempts})

@@ -21,7 +21,8 @@ from pipeline.tables import counted
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
+STYLE_NAME = "style.css"
 _SHADES = 9
 _TAG_SIZE = 16  # how many lines of words a picture is wide
 _LETTER_WIDTH = 0.62  # of its height, in a bold letter of common fonts
@@ -52,18 +53,24 @@ def comparison_page(
 def _page(template: str, *, charts: Sequence[Chart], pictures: Sequence[str], **values: Any) -> bytes:
     from markupsafe import Markup
 
-    # Only what `svg.clean` has made, and our own style sheet, are taken as they are; all else is escaped.
-    drawn = _Drawn({id(chart): Markup(picture) for chart, picture in zip(charts, pictures, strict=True)})  # noqa: S704
-    style = Markup((_TEMPLATES / "style.css").read_text())  # noqa: S704
+    drawn = drawn_charts(charts, pictures)
+    style = Markup((TEMPLATES / STYLE_NAME).read_text())  # noqa: S704 - our own style sheet
     text = (
-        _environment()
+        environment()
         .get_template(template)
         .render(**values, drawn=drawn, style=style, policy=_policy(style), version=__version__)
     )
     return hide_text(text).encode(errors="replace")
 
 
-class _Drawn:
+def drawn_charts(charts: Sequence[Chart], pictures: Sequence[str]) -> Drawn:
+    """Return the pictures that `svg.clean` has made of `charts`: besides them a page escapes whatever it is given."""
+    from markupsafe import Markup
+
+    return Drawn({id(chart): Markup(picture) for chart, picture in zip(charts, pictures, strict=True)})  # noqa: S704
+
+
+class Drawn:
     """The pictures of charts, looked up by the chart itself: it holds lists, and so is no key."""
 
     def __init__(self, pictures: Mapping[int, str]) -> None:
@@ -81,16 +88,20 @@ def _policy(style: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment(*folders: Path) -> Environment:
+    """Return what makes pages from the templates in `folders` and from those of reports."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    found = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-    environment.filters.update(
+    found.filters.update(
         figure=_figure, shade=_shade, share=_share, described=_described, tag_place=_tag_place, words_of=_words_of
     )
-    return environment
+    return found
 
 
 def _figure(value: object) -> str:

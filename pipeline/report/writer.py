@@ -67,8 +67,8 @@ def gather(sheet: RunSheet, *, workspace: Workspace) -> Content:
     records = sheet.records(workspace)
     problems: list[str] = []
     history = history_of(sheet, records, workspace=workspace, problems=problems)
-    parts = list(_parts(records, workspace=workspace, problems=problems))
-    results = _results(records, workspace=workspace, problems=problems)
+    parts = list(parts_of(records, workspace=workspace, problems=problems))
+    results = results_of(records, workspace=workspace, problems=problems)
     return content_of(sheet, records, history, parts, results=results, problems=problems)
 
 
@@ -85,10 +85,10 @@ def history_of(
         return read_history((), runs=runs)
 
 
-def _results(
+def results_of(
     records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return the results documents that stages left, by the stage."""
+    """Return the results documents that stages left, by the stage; what cannot be read goes to `problems`."""
     found = {}
     for name, record in records.items():
         for artifact in record.artifacts:
@@ -100,7 +100,8 @@ def _results(
     return found
 
 
-def _parts(records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]) -> Iterable[ReportPart]:
+def parts_of(records: Mapping[str, StageRecord], *, workspace: Workspace, problems: list[str]) -> Iterable[ReportPart]:
+    """Yield what stages add to the report; what cannot be read goes to `problems`."""
     for record in records.values():
         for artifact in record.artifacts:
             if artifact.kind != REPORT_KIND:
