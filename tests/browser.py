@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -63,9 +63,8 @@ class Open(Protocol):
         scheme: Literal["light", "dark"] = "light",
         media: Literal["screen", "print"] = "screen",
         width: int = 1200,
-        before: Callable[[Page], None] | None = None,
     ) -> Visit:
-        """Open `address`; `before` is given the empty page, to listen or to set up what has to be there first."""
+        """Open `address`."""
 
 
 @contextmanager
@@ -94,7 +93,6 @@ def pages(browser: Browser) -> Iterator[Open]:
         scheme: Literal["light", "dark"] = "light",
         media: Literal["screen", "print"] = "screen",
         width: int = 1200,
-        before: Callable[[Page], None] | None = None,
     ) -> Visit:
         # Findings about contrast are those of a page at rest, so nothing is to move.
         context = browser.new_context(
@@ -105,8 +103,6 @@ def pages(browser: Browser) -> Iterator[Open]:
         page.emulate_media(media=media, color_scheme=scheme)
         visit = Visit(page)
         _listen(visit)
-        if before is not None:
-            before(page)
         page.goto(address)
         return visit
 

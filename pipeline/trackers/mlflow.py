@@ -33,11 +33,11 @@ class MlflowTracker:
     def start(self, run: TrackedRun) -> None:
         """Find or create experiment and run; settings are its parameters."""
         run.logs.mkdir(parents=True, exist_ok=True)
-        local = f"sqlite:///{run.logs / 'mlflow.db'}"
-        self._client: Any = self._new_client((run.is_online and os.environ.get("MLFLOW_TRACKING_URI")) or local)
+        server = os.environ.get("MLFLOW_TRACKING_URI") if run.is_online else None
+        self._client: Any = self._new_client(server or f"sqlite:///{run.logs / 'mlflow.db'}")
         experiment = self._client.get_experiment_by_name(run.project)
         if experiment is None:
-            place = None if run.is_online else (run.logs / "mlflow").as_uri()
+            place = None if server else (run.logs / "mlflow").as_uri()
             experiment_id = self._client.create_experiment(run.project, artifact_location=place)
         else:
             experiment_id = experiment.experiment_id
