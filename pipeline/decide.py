@@ -83,14 +83,19 @@ class Decision:
         """Whether the stage is left alone after all if its upstream stages end with the same bytes."""
         return self.reason is Reason.UPSTREAM_PENDING
 
+    @property
+    def starts_from_zero(self) -> bool:
+        """Whether half-done work that would fit is thrown away first."""
+        return self.reason in (Reason.FORCED, Reason.CODE_CHANGED)
+
 
 def decide(seen: Observation) -> Decision:
     """Choose the action for a stage; the first row that matches wins.
 
     | what was observed | action | reason |
     | --- | --- | --- |
-    | an upstream stage would run first (`plan`, `status` only) | RUN, may become SKIP | UPSTREAM_PENDING |
     | the user forced it | RUN from zero | FORCED |
+    | an upstream stage would run first (`plan`, `status` only) | RUN, may become SKIP | UPSTREAM_PENDING |
     | record unreadable | as without record | RECORD_UNREADABLE |
     | record there, artifacts missing or altered, and the stage can mend them | REPAIR only those | ARTIFACT_DAMAGED |
     | record there, artifacts missing or altered | RESUME if partial work fits, else RUN | ARTIFACT_DAMAGED |
@@ -120,11 +125,11 @@ def describe_code_changes(names: tuple[str, ...]) -> str:
 
 
 def _first_match(seen: Observation) -> tuple[Action, Reason, str]:
+    if seen.is_forced:
+        return Action.RUN, Reason.FORCED, "forced; starts from zero"
     if seen.pending_upstream:
         names = ", ".join(seen.pending_upstream)
         return Action.RUN, Reason.UPSTREAM_PENDING, f"{names} would run first; skipped if that gives the same bytes"
-    if seen.is_forced:
-        return Action.RUN, Reason.FORCED, "forced; starts from zero"
     if seen.record_problem:
         action, detail = _continue_or_run(seen)
         return action, Reason.RECORD_UNREADABLE, f"{seen.record_problem}; {detail}"

@@ -64,6 +64,7 @@ class Foresight:
     ) -> None:
         self._workspace = workspace
         self._device = runtime.device
+        self._num_kept = runtime.keep_checkpoints
         self._num_cores = cores()
         self._records: dict[str, list[StageRecord]] = {}
 
@@ -73,14 +74,15 @@ class Foresight:
             return Estimate(seconds=0.0, num_bytes=0)
         if plan.decision.action is Action.REPAIR and plan.record is not None:
             return self._of_repair(plan, plan.record)
-        work = stage.workload(plan.context) if isinstance(stage, Foreseeable) else _WHOLE
+        context = None if plan.decision.starts_from_zero else plan.context
+        work = stage.workload(context) if isinstance(stage, Foreseeable) else _WHOLE
         past = self._past(stage) if work else []
         if work is None or not past:
             return Estimate(seconds=None, num_bytes=None)
         timed = [each for each in past if each.work.amount and self._is_timed_alike(each.record)]
         num_bytes = self._bytes(work, past[-1])
-        if work.stored is None and plan.context is not None:
-            num_bytes = max(0, num_bytes - _size_of(plan.context.state_folder))
+        if work.stored is None and context is not None:
+            num_bytes = max(0, num_bytes - _size_of(context.state_folder))
         if not timed:
             return Estimate(seconds=None, num_bytes=num_bytes)
         last = timed[-1]
@@ -134,10 +136,14 @@ class Foresight:
         """Return the bytes of a whole run; those of half-done work that is kept beside the record among them."""
         record = past.record
         state = self._workspace.checkpoints / record.stage / run_key(record.config_hash, record.inputs_digest)
-        num_bytes = sum(artifact.size for artifact in record.artifacts) + _size_of(state)
-        if work.stored is None or not past.work.stored:
-            return num_bytes
-        return round(num_bytes * work.stored / past.work.stored)
+        num_bytes: float = sum(artifact.size for artifact in record.artifacts)
+        num_kept: float = _size_of(state)
+        if work.stored is not None and past.work.stored:
+            num_bytes *= work.stored / past.work.stored
+        if work.num_saves is not None and past.work.num_saves:
+            keep = int(record.runtime.get("keep_checkpoints", self._num_kept))
+            num_kept *= min(work.num_saves, self._num_kept + 1) / min(past.work.num_saves, keep + 1)
+        return round(num_bytes + num_kept)
 
 
 def _size_of(folder: Path) -> int:

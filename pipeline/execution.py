@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import files
 from pipeline.config import RuntimeOptions
-from pipeline.decide import Action, Decision, Reason
+from pipeline.decide import Action, Decision
 from pipeline.environment import describe_environment
 from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
 from pipeline.events import Event, Kind, Reporter
@@ -136,7 +136,7 @@ class Executor:
         if job.decision.action is Action.RUN:
             store.end(context.state_folder)
         # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
-        if job.decision.reason in (Reason.FORCED, Reason.CODE_CHANGED) and isinstance(job.stage, Resumable):
+        if job.decision.starts_from_zero and isinstance(job.stage, Resumable):
             job.stage.discard_partial_work(context)
         if context.streams:
             files.make_folder(context.state_folder)  # where the work is found again when its inputs are known

@@ -16,12 +16,15 @@ class Workload:
 
     Attributes:
         amount: what the time is proportional to, in `unit`s.
-        stored: what the disk space is proportional to; None where that is the same for any amount.
+        stored: what the disk space of the artifacts is proportional to; None where that is the same for any amount.
+        num_saves: how often half-done work is saved, at least; `runtime.keep_checkpoints` saves and the best are kept.
+            None where what is kept beside the artifacts is the same for any amount.
     """
 
     amount: float
     unit: str
     stored: float | None = None
+    num_saves: int | None = None
 
 
 @runtime_checkable

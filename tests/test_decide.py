@@ -29,8 +29,8 @@ _RECORD = replace(_NO_RECORD, has_record=True)
 @pytest.mark.parametrize(
     ("seen", "action", "reason", "words"),
     [
-        (_EVERYTHING, Action.RUN, Reason.UPSTREAM_PENDING, "before would run first"),
-        (replace(_EVERYTHING, pending_upstream=()), Action.RUN, Reason.FORCED, "from zero"),
+        (_EVERYTHING, Action.RUN, Reason.FORCED, "from zero"),
+        (replace(_EVERYTHING, is_forced=False), Action.RUN, Reason.UPSTREAM_PENDING, "before would run first"),
         (
             replace(_EVERYTHING, pending_upstream=(), is_forced=False),
             Action.RESUME,
@@ -76,7 +76,7 @@ def test_first_matching_row_wins(seen: Observation, action: Action, reason: Reas
 
 def test_only_pending_stages_may_become_skip() -> None:
     """A stage behind one that would run is the only one whose fate is open."""
-    assert decide(_EVERYTHING).may_become_skip
+    assert decide(replace(_EVERYTHING, is_forced=False)).may_become_skip
     assert not decide(_RECORD).may_become_skip
 
 

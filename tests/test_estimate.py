@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +48,19 @@ class Plain:
     def execute(self, context: StageContext) -> StageResult:
         """Never called."""
         raise NotImplementedError
+
+
+class Saving(Plain):
+    """One that saves half-done work nine times, and once did so as often as the record says."""
+
+    def workload(self, context: StageContext | None) -> Workload | None:
+        """Return less where something is done already."""
+        return Workload(amount=20 if context else 60, unit="cubes", num_saves=9)
+
+    def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
+        """Return what the record says."""
+        assert not before
+        return Workload(amount=60, unit="cubes", num_saves=record.metrics["saves"])
 
 
 class Telling(Plain):
@@ -146,6 +160,38 @@ def test_what_is_kept_beside_the_results_counts_as_disk(workspace: Workspace) ->
     path = workspace.records.path_of(record(workspace))
     files.write_bytes(path.with_suffix("") / "step1" / "state", b"x" * 1000)
     assert estimate(workspace, Plain()).num_bytes == 4000
+
+
+@pytest.mark.parametrize(
+    ("num_saves", "keep", "expected"),
+    [(1, 3, 4000), (2, 3, 2000), (9, 3, 1000), (9, 2, 4000 // 3), (9, 7, 500)],
+)
+def test_what_is_kept_grows_with_the_saves_up_to_those_that_are_kept(
+    workspace: Workspace, num_saves: int, keep: int, expected: int
+) -> None:
+    """A short run keeps one checkpoint, a long one three and the best: so many times the bytes are to be expected."""
+    known = record(
+        workspace,
+        metrics={"saves": num_saves},
+        runtime={"device": "auto", "action": "run", "keep_checkpoints": keep},
+    )
+    path = workspace.records.path_of(known)
+    files.write_bytes(path.with_suffix("") / "step1" / "state", b"x" * 1000)
+    assert estimate(workspace, Saving()).num_bytes == 3000 + expected
+
+
+@pytest.mark.parametrize("reason", [Reason.FORCED, Reason.CODE_CHANGED])
+def test_half_done_work_that_is_thrown_away_first_spares_nothing(workspace: Workspace, reason: Reason) -> None:
+    """A stage that starts from zero has all of it to do, and to write, whatever there is."""
+    path = workspace.records.path_of(record(workspace, metrics={"saves": 9})).with_suffix("")
+    files.write_bytes(path / "step1" / "state", b"x" * 1000)
+    context: Any = SimpleNamespace(state_folder=path)
+    from_zero = StagePlan(Decision("cubes", Action.RUN, reason), None, context=context)
+    going_on = StagePlan(Decision("cubes", Action.RESUME, Reason.INTERRUPTED), None, context=context)
+    found = estimate(workspace, Saving(), from_zero)
+    assert (found.seconds, found.num_bytes) == (10.0, 4000)
+    found = estimate(workspace, Saving(), going_on)
+    assert (found.seconds, found.num_bytes) == (10.0 / 3, 3000)
 
 
 def test_a_repair_takes_the_part_that_is_damaged(workspace: Workspace) -> None:

@@ -84,8 +84,10 @@ def test_scenes_take_as_long_as_their_settings_say(changes: dict[str, Any], is_a
 
 def test_samples_are_counted_over_all_epochs() -> None:
     """From the settings of the data, before there are any."""
-    assert stages(training={"epochs": 3})["training"].workload(None) == Workload(amount=300, unit="samples")
-    assert stages()["training"].workload_of(TRAINING, BEFORE) == Workload(amount=200, unit="samples")
+    assert stages(training={"epochs": 3})["training"].workload(None) == Workload(
+        amount=300, unit="samples", num_saves=3
+    )
+    assert stages()["training"].workload_of(TRAINING, BEFORE) == Workload(amount=200, unit="samples", num_saves=2)
 
 
 def test_a_training_that_goes_on_has_the_rest_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +95,9 @@ def test_a_training_that_goes_on_has_the_rest_to_do(monkeypatch: pytest.MonkeyPa
     facts = SimpleNamespace(metadata=SimpleNamespace(global_step=30, total_steps=40))
     monkeypatch.setattr("stages.training.stage._newest", lambda _: facts)
     context: Any = object()
-    assert stages(training={"epochs": 4})["training"].workload(context) == Workload(amount=100, unit="samples")
+    assert stages(training={"epochs": 4})["training"].workload(context) == Workload(
+        amount=100, unit="samples", num_saves=4
+    )
 
 
 @pytest.mark.parametrize(

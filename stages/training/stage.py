@@ -128,7 +128,8 @@ class TrainingStage:
         checkpoint = _newest(context) if context else None
         facts = checkpoint.metadata if checkpoint else None
         left = 1 - facts.global_step / facts.total_steps if facts else 1.0
-        return Workload(amount=left * self.config.epochs * self._foreseen.num_train, unit="samples")
+        num_samples = left * self.config.epochs * self._foreseen.num_train
+        return Workload(amount=num_samples, unit="samples", num_saves=self.config.epochs)
 
     def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
         """Return the samples that `record` was trained on, if a sample took as long as it would now."""
@@ -136,7 +137,9 @@ class TrainingStage:
             return None
         own = self.config.model_dump(mode="json")
         is_alike = all(record.config.get(name) == own[name] for name in _DECIDE_TIME)
-        return Workload(amount=record.metrics["samples"], unit="samples") if is_alike else None
+        if not is_alike:
+            return None
+        return Workload(amount=record.metrics["samples"], unit="samples", num_saves=record.config["epochs"])
 
     def _chunk_counts(self, context: StageContext) -> list[int]:
         """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""
