@@ -82,8 +82,8 @@ class Orchestrator:
         for stage in self._selected(until):
             pending = tuple(name for name in stage.inputs if name not in records)
             if pending:
-                decision = decide(Observation(stage=stage.name, pending_upstream=pending))
-                plans.append(StagePlan(decision, None))
+                seen = Observation(stage=stage.name, is_forced=stage.name in forced, pending_upstream=pending)
+                plans.append(StagePlan(decide(seen), None))
                 continue
             context = self._contexts.of(stage, records)
             sight = self._survey.sight(stage, context, forced=forced)
