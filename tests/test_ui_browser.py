@@ -88,9 +88,25 @@ def test_a_real_training_is_shown_with_the_numbers_of_its_log(open_page: Open, t
         chunks = {(each["data"]["epoch"], each["data"]["chunk"]) for each in _events(log) if each["kind"] == "chunk"}
         marks = visit.page.locator("figure", has_text="Loss of each chunk").locator("svg path title")
         assert marks.count() == len(chunks)
+        _assert_same_sections(served.text(f"/runs/{name}/sections"), tmp_path / "results" / name / "report.html")
         overview.page.locator(".badge.is-done").wait_for()
         assert visit.complaints == overview.complaints == []
         assert visit.requests_beside(served.origin) == []
+
+
+def _assert_same_sections(answer: str, report: Path) -> None:
+    """Make sure that the page has the sections of the report's file, with the same charts and pictures."""
+    fragments = json.loads(answer)["fragments"]
+    written = report.read_text()
+    titles = [each["title"] for each in fragments if each["title"]]
+    assert titles == re.findall(r'<h2 id="title-\d+">(.*?)</h2>', written)
+    # The parts of a picture are named after its place in the file, and after its data on the page.
+    shown, written = (
+        re.sub(r"chart-\w+", "chart", text) for text in ("".join(each["html"] for each in fragments), written)
+    )
+    pictures = re.findall(r"<svg .*?</svg>", shown, flags=re.DOTALL)
+    assert len(pictures) == written.count("<svg ") > 10
+    assert all(picture in written for picture in pictures)
 
 
 def test_each_figure_on_the_page_is_that_of_the_newest_line(open_page: Open, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""The report of a run that goes on: read on, drawn when due, and in the end the very sections of the report's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from event_logs import RUN, killed_and_stopped
+from live_page import Author
+
+from pipeline.events import Kind
+from pipeline.records import Target
+from pipeline.report.verdict import Verdict
+from pipeline.ui.live_report import Drawn, LiveReport, reports_in
+from pipeline.ui.run_list import ListedRun
+from pipeline.ui.studio import Studio
+from pipeline.workspace import Workspace
+
+_HASH = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    """A studio whose process draws nothing but a line, at once."""
+    program = tmp_path / "program.py"
+    svg = '<svg xmlns=\\"http://www.w3.org/2000/svg\\"><path d=\\"M0 0\\" fill=\\"#000\\"/></svg>'
+    answer = f'print(json.dumps(["{svg}"] * len(json.loads(line))), flush=True)'
+    note = f'open("{tmp_path / "specs"}", "a").write(line)'
+    program.write_text(f"import json, sys\nfor line in sys.stdin: {note}; {answer}\n")
+    studio = Studio(program=program)
+    yield studio
+    studio.close()
+
+
+def _listed(state: str = "at work", **given: object) -> ListedRun:
+    told = {"stages": ("data_generation", "training", "evaluation"), "state": state, "profile": "test"}
+    return ListedRun(name=RUN, **(told | given))  # type: ignore[arg-type]
+
+
+def _titles(drawn: Drawn) -> list[str]:
+    return [fragment.title for fragment in drawn.fragments if fragment.title]
+
+
+def _html(drawn: Drawn) -> str:
+    return "".join(fragment.html for fragment in drawn.fragments)
+
+
+def test_a_log_that_grows_is_read_on_and_gives_what_one_reading_gives(tmp_path: Path, studio: Studio) -> None:
+    """Drawn after each line of a run that is killed, stopped and done; in the end as if it had been read at once."""
+    log = killed_and_stopped()
+    workspace = Workspace.at(tmp_path / "workspace")
+    path = workspace.logs / "events.jsonl"
+    log.write(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    growing = LiveReport(workspace, studio, pause_factor=0)
+    for number in range(0, len(lines), 7):
+        path.write_bytes(b"".join(lines[:number]) + lines[number][:30])
+        growing.draw(_listed(), verdict=None, stamp=number)
+    path.write_bytes(b"".join(lines))
+    last = growing.draw(_listed("done"), verdict=None, stamp="end")
+    assert last.fragments == LiveReport(workspace, studio).draw(_listed("done"), verdict=None, stamp=0).fragments
+    assert last.place.offset == len(b"".join(lines))
+    assert _titles(last) == ["Stages", "Chunks of training", "Curves of training"]
+    for words in ("resume", "killed", "interrupted"):
+        assert words in _html(last)
+
+
+def test_a_log_that_is_replaced_is_read_anew(tmp_path: Path, studio: Studio) -> None:
+    """Nothing of the old one is left."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    killed_and_stopped().write(workspace.logs / "events.jsonl")
+    report = LiveReport(workspace, studio, pause_factor=0)
+    assert "Curves of training" in _titles(report.draw(_listed(), verdict=None, stamp=0))
+    (workspace.logs / "events.jsonl").unlink()
+    Author(workspace.root).begin(RUN, stages=("training",))
+    assert _titles(report.draw(_listed(), verdict=None, stamp=1)) == ["Stages"]
+
+
+def test_it_is_drawn_again_when_it_is_due_and_not_before(tmp_path: Path, studio: Studio) -> None:
+    """After a pause that grows with what it took; at once when the run ends; never where nothing has changed."""
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.05
+        return now
+
+    workspace = Workspace.at(tmp_path / "workspace")
+    author = Author(workspace.root)
+    author.begin(RUN, stages=("training",))
+    author.tell(Kind.STAGE_STARTED, "training", action="run")
+    author.tell(Kind.METRICS, "training", step=1, loss=1.0)
+    report = LiveReport(workspace, studio, pause_factor=100, clock=clock)
+    report.draw(_listed(), verdict=None, stamp=0)  # starts the process, which does not count
+    first = report.draw(_listed(), verdict=None, stamp=1)
+    assert first.next_at - now == pytest.approx(100 * 0.05)
+    assert report.draw(_listed(), verdict=None, stamp=2) is first
+    ended = report.draw(_listed("done"), verdict=None, stamp=3)
+    assert ended is not first
+    now += 100
+    assert report.draw(_listed("done"), verdict=None, stamp=3) is ended
+    assert report.draw(_listed("done"), verdict=None, stamp=4) is not ended
+
+
+def test_while_it_is_at_work_the_verdict_is_that_of_the_page(tmp_path: Path, studio: Studio) -> None:
+    """And its target is drawn where validation measures the same figure."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    killed_and_stopped().write(workspace.logs / "events.jsonl")
+    run = _listed(targets=(Target(data_set="d", metric="ap", minimum=0.75, value=None),))
+    drawn = LiveReport(workspace, studio).draw(run, verdict=Verdict(mood="plain", text="At work"), stamp=0)
+    assert "<h2>At work</h2>" in drawn.fragments[0].html
+    assert drawn.fragments[0].id == "verdict"
+    assert "target ap" in (tmp_path / "specs").read_text()
+
+
+def test_names_of_a_log_never_become_paths(tmp_path: Path, studio: Studio) -> None:
+    """Stages, hashes and runs are compared with what is there."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    (workspace.checkpoints / "training").mkdir(parents=True)
+    for place in (workspace.root / f"{_HASH}.json", workspace.checkpoints / "training" / f"{_HASH}.json"):
+        place.write_text("not a record")
+    report = LiveReport(workspace, studio)
+    for stage, digest in (("..", _HASH), ("training", "*"), ("training", f"../../{_HASH}"), ("training", _HASH)):
+        run = _listed(stages=(stage,), hashes={stage: digest})
+        assert _titles(report.draw(run, verdict=None, stamp=(stage, digest))) == ["Stages"]
+
+
+def test_reports_are_folders_of_the_results_and_no_links(tmp_path: Path) -> None:
+    """Neither a linked folder nor a linked file is one."""
+    for name in ("good", "empty", "elsewhere"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    (tmp_path / "results" / "good" / "report.html").write_text("")
+    (tmp_path / "results" / "linked").symlink_to("good")
+    (tmp_path / "results" / "elsewhere" / "report.html").symlink_to("../good/report.html")
+    assert reports_in(tmp_path / "results") == {"good"}
+    assert reports_in(tmp_path / "none") == frozenset()
