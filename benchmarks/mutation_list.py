@@ -900,6 +900,6 @@ MUTATIONS = (
         "pipeline/ui/watcher.py",
         "            except LogChanged:\n                self._begin()\n",
         "            except LogChanged:\n                self._begin()\n                is_last = True\n",
-        "test_ui_stream.py::test_a_client_that_does_not_read_holds_up_nobody",
+        "test_ui_watcher.py::test_a_log_that_was_replaced_is_read_anew_at_the_next_look",
     ),
 )

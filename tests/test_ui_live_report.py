@@ -77,6 +77,18 @@ def test_a_log_that_is_replaced_is_read_anew(tmp_path: Path, studio: Studio) -> 
     assert _titles(report.draw(_listed(), verdict=None, stamp=1)) == ["Stages"]
 
 
+def test_a_run_that_others_have_done_is_read_through_its_own_events_too(tmp_path: Path, studio: Studio) -> None:
+    """Where each stage is up to date its work was told by other runs; the page wants to know that all was read."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    author = Author(workspace.root)
+    author.begin("other-1", stages=("training",))
+    author.begin(RUN, stages=("training",))
+    end = author.tell(Kind.DECISION, "training", action="skip", reason="UP_TO_DATE", detail="as recorded")
+    report = LiveReport(workspace, studio)
+    opened = report.draw(_listed(stages=()), verdict=None, stamp=0)
+    assert opened.place.offset == end
+
+
 def test_it_is_drawn_again_when_it_is_due_and_not_before(tmp_path: Path, studio: Studio) -> None:
     """After a pause that grows with what it took; at once when the run ends; never where nothing has changed."""
     now = 0.0

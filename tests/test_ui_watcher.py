@@ -63,6 +63,18 @@ def test_the_newest_run_is_read_from_its_start_and_the_list_from_the_begin(tmp_p
         ]
 
 
+def test_a_log_that_was_replaced_is_read_anew_at_the_next_look(author: Author, tmp_path: Path) -> None:
+    """To its end: nothing may come after it for a long time."""
+    watcher = _watcher(tmp_path, [0.0])
+    author.begin("small-1")
+    watcher.look()
+    author.path.unlink()
+    end = Author(tmp_path).begin("small-2")
+    assert watcher.look()
+    assert [*watcher.sight().runs] == ["small-2"]
+    assert (watcher.view.run, watcher.sight().place.offset) == ("small-2", end)
+
+
 def test_it_is_seen_when_a_process_comes_and_goes(author: Author, tmp_path: Path) -> None:
     """Though the log says nothing of it; asked for every two seconds."""
     times = [0.0]

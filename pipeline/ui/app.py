@@ -175,6 +175,8 @@ class Site:
         return HTMLResponse(data, headers={"content-security-policy": _REPORT_POLICY})
 
     async def _events(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         asked = request.headers.get("last-event-id") or request.query_params.get("from") or "0"
         # What is no offset is no place of any log: whoever asks for it is told to start over.
         offset = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else -1

@@ -179,10 +179,10 @@ class LiveReport:
             opened = _Opened(runs, HistoryFold(runs))
         try:
             try:
-                self._read_on(opened)
+                self._read_on(opened, run.name)
             except LogChanged:
                 opened = _Opened(runs, HistoryFold(runs))
-                self._read_on(opened)
+                self._read_on(opened, run.name)
         except LogChanged:
             problems.append("the log of events is being replaced")
         except (OSError, IntegrityError) as error:
@@ -190,9 +190,10 @@ class LiveReport:
         self._opened[run.name] = opened
         return opened.fold.history(is_running=is_at_work), opened.place
 
-    def _read_on(self, opened: _Opened) -> None:
-        path, names, is_last = self._workspace.logs / EVENTS_NAME, set(opened.runs.values()), False
-        while not is_last and names:
+    def _read_on(self, opened: _Opened, run: str) -> None:
+        # Its own events too where all its work is that of others: a page asks again until they have been read.
+        path, names, is_last = self._workspace.logs / EVENTS_NAME, {run, *opened.runs.values()}, False
+        while not is_last:
             batch = events_after(path, opened.place, limit=_BATCH, runs=names)
             for logged in batch.events:
                 opened.fold.take(logged)
