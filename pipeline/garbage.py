@@ -10,14 +10,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipeline.config import StageConfig
+from pipeline.errors import PipelineError
 from pipeline.files import TEMPORARY_PREFIX
 from pipeline.fingerprint import config_hash
 from pipeline.inventory import Work, take_inventory
+from pipeline.report.sheet import SHEET_NAME, load_sheet
 from pipeline.reset import artifact_paths
 from pipeline.retention import Retention, retain
 from pipeline.runs import find_runs, started_runs
@@ -27,6 +30,7 @@ from pipeline.workspace import Workspace
 
 _SET_ASIDE = re.compile(r".+\.corrupt-\d+")
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9a-f]{8}")
+_NAMED_SINGLY = 3  # folders that are left alone; more are counted
 
 
 class Why(StrEnum):
@@ -75,7 +79,8 @@ def find_garbage(
     A run that `is_at_work` here now has temporaries that look like those of a killed one.
     """
     inventory = take_inventory(workspace)
-    runs = find_runs(inventory, stages=stages, started=started_runs(workspace.logs / "events.jsonl"))
+    started = started_runs(workspace.logs / "events.jsonl")
+    runs = find_runs(inventory, stages=stages, started=started)
     retention = retain(inventory, runs, stages=stages, keep=keep)
     doomed, doubts = _leavings(stages, retention, workspace)
     doubts += [
@@ -85,7 +90,10 @@ def find_garbage(
     for work in retention.dropped_works:
         doomed |= dict.fromkeys(_places(work, workspace), Why.OLD_RUN)
     if not inventory.unreadable:
-        doomed |= _of_runs(retention, workspace)
+        told = {run.name for run in started} | {work.run for work in inventory.works}
+        of_runs, strange = _of_runs(retention, workspace, told=told)
+        doomed |= of_runs
+        doubts += _about_strange(strange, workspace)
     doomed |= _by_name(workspace, is_at_work=is_at_work)
     needed = {path for work in retention.kept_works if work.record for path in artifact_paths(work.record, workspace)}
     found = [piece for entry in _entries(workspace) for piece in _gather(entry, None, doomed, needed)[0]]
@@ -131,18 +139,45 @@ def _places(work: Work, workspace: Workspace) -> Iterator[Path]:
         yield from artifact_paths(work.record, workspace)
 
 
-def _of_runs(retention: Retention, workspace: Workspace) -> dict[Path, Why]:
-    """Return the folders of results and of logs, and what is remembered, of runs that are gone or go now."""
+def _of_runs(
+    retention: Retention, workspace: Workspace, *, told: Collection[str]
+) -> tuple[dict[Path, Why], list[Path]]:
+    """Return the folders of results and of logs, and what is remembered, of runs that are gone or go now.
+
+    And those that only bear a name like that of a run, as one that ends in a date does: `told` are the names that
+    records and the log tell of.
+    """
     folders = [path for path in (workspace.results, *_folders_in(workspace.logs)) if path.is_dir()]
-    places = {path: path.name for folder in folders for path in _folders_in(folder)}
-    caches = workspace.checkpoints.glob(f"{CACHE_NAME}.*")
-    places |= {path: path.name.removeprefix(f"{CACHE_NAME}.") for path in caches}
+    places = {path: path.name for folder in folders for path in _folders_in(folder) if _RUN_NAME.fullmatch(path.name)}
+    caches = {path: path.name.removeprefix(f"{CACHE_NAME}.") for path in workspace.checkpoints.glob(f"{CACHE_NAME}.*")}
+    # Nobody else writes such a cache, and nobody else's sheet names the folder in which it lies.
+    ours = {*told, *caches.values(), *filter(partial(_has_sheet, workspace.results), set(places.values()))}
     dropped = {run.name for run in retention.dropped}
-    return {
+    found = {
         path: Why.OLD_RUN if name in dropped else Why.UNNEEDED
-        for path, name in places.items()
-        if _RUN_NAME.fullmatch(name) and name not in retention.live_names
+        for path, name in (places | caches).items()
+        if name in ours and _RUN_NAME.fullmatch(name) and name not in retention.live_names
     }
+    return found, [path for path, name in places.items() if name not in ours]
+
+
+def _has_sheet(results: Path, name: str) -> bool:
+    """Return whether a run called `name` has left its sheet there."""
+    try:
+        return load_sheet(results / name / SHEET_NAME).run == name
+    except (PipelineError, OSError):
+        return False
+
+
+def _about_strange(folders: Sequence[Path], workspace: Workspace) -> list[str]:
+    """Return why `folders` stay; nothing if there are none."""
+    if not folders:
+        return []
+    named = ", ".join(map(workspace.relative, folders[:_NAMED_SINGLY]))
+    more = f" and {len(folders) - _NAMED_SINGLY} more" if len(folders) > _NAMED_SINGLY else ""
+    return [
+        f"left alone: {named}{more}; the name is like that of a run, but no record, log or {SHEET_NAME} tells of one"
+    ]
 
 
 def _by_name(workspace: Workspace, *, is_at_work: bool) -> dict[Path, Why]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Work:
         run: name of the whole run that began it; empty where an older version of this program has not noted it.
         config: its settings; None where that is not noted.
         inputs: the digest of each of its inputs; None where that is not noted.
+        touched_at: when its files last changed, in seconds since 1970; 0 where there is a record, which tells better.
     """
 
     stage: str
@@ -33,6 +35,7 @@ class Work:
     config: Mapping[str, Any] | None = None
     inputs: Mapping[str, str] | None = None
     record: StageRecord | None = None
+    touched_at: float = 0.0
 
     @property
     def place(self) -> tuple[str, str]:
@@ -48,6 +51,11 @@ class Work:
     def promise(self) -> str:
         """The digest that stands for its outputs as long as they are still being made; empty where it is not known."""
         return "" if self.inputs is None else promise(self.stage, self.config_hash, self.inputs)
+
+    @property
+    def last_at(self) -> float:
+        """When it was last worked on, in seconds since 1970."""
+        return datetime.fromisoformat(self.record.finished_at).timestamp() if self.record else self.touched_at
 
 
 @dataclass(frozen=True)
@@ -108,4 +116,12 @@ def _half_done(state_folder: Path, *, workspace: Workspace) -> Iterator[Work]:
             run=str(known.get("run", "")),
             config=known.get("config"),
             inputs=known.get("inputs"),
+            touched_at=max(map(_changed_at, (state_folder, state_folder.with_name(f"{state_folder.name}.begun")))),
         )
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # never there, or just gone: who only looks has no lock
+        return 0.0

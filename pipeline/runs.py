@@ -20,10 +20,16 @@ from pipeline.stage import Stage
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A run as the log of events tells of its start: its name, and the config hash of each of its stages."""
+    """A run as the log of events tells of its last start.
+
+    Attributes:
+        hashes: the config hash of each of its stages.
+        at: when that was, in seconds since 1970; of a later one in the log never less, even if a clock was set back.
+    """
 
     name: str
     hashes: Mapping[str, str] = field(default_factory=dict)
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Run:
 def started_runs(path: Path) -> tuple[StartedRun, ...]:
     """Return each run that the log of events at `path` tells of once, in the order of their last starts."""
     found: dict[str, StartedRun] = {}
+    latest = 0.0
     for line in _lines(path):
         # The log of a long training has gigabytes, of which a thousandth are starts: only these are parsed.
         if b'"run_started"' in line:
@@ -45,7 +52,9 @@ def started_runs(path: Path) -> tuple[StartedRun, ...]:
                 name, hashes = str(event["data"]["run"]), event["data"].get("config_hashes", {})
                 if event["kind"] == Kind.RUN_STARTED:
                     found.pop(name, None)
-                    found[name] = StartedRun(name, {str(stage): str(digest) for stage, digest in hashes.items()})
+                    latest = max(latest, _moment(event.get("time")))
+                    of_stages = {str(stage): str(digest) for stage, digest in hashes.items()}
+                    found[name] = StartedRun(name, of_stages, latest)
     return tuple(found.values())
 
 
@@ -57,13 +66,17 @@ def _lines(path: Path) -> Iterator[bytes]:
 def find_runs(inventory: Inventory, *, stages: Sequence[Stage], started: Sequence[StartedRun]) -> tuple[Run, ...]:
     """Return the runs of which there is work, the one that was started last at the end.
 
-    A run whose start is not logged, as one of an older version or of a log that was removed, is known by the works that
-    it began itself; such runs come first, in the order in which they were done.
+    A run whose start is not logged, as one of an older version, or of a log that was removed or could not be written,
+    is known by the works that it began itself, and counts from when it last did any.
     """
     needs = _Needs(inventory.works, ordered(stages))
     logged = {run.name: run for run in started}
-    unlogged = {work.run for work in inventory.works if work.run} - logged.keys()
-    names = [*sorted(unlogged, key=lambda name: _age(inventory.works, name)), *logged]
+    last = {run.name: run.at for run in started}
+    for work in inventory.works:
+        if work.run:
+            last[work.run] = max(last.get(work.run, 0.0), work.last_at)
+    # Works tell whole seconds. In the same one the log comes first: what is not in it may be what it could not take.
+    names = sorted(last, key=lambda name: (int(last[name]), name not in logged))
     runs = [
         Run(name, needs.of_hashes(logged[name].hashes) if name in logged and logged[name].hashes else needs.of(name))
         for name in names
@@ -128,8 +141,9 @@ class _Needs:
         return work.inputs.get(before.stage) in self._grounds[key]
 
 
-def _age(works: Sequence[Work], name: str) -> tuple[bool, float]:
-    """Return what orders unlogged runs: those with half-done work last, then by the time when they were finished."""
-    own = [work for work in works if work.run == name]
-    finished = [datetime.fromisoformat(work.record.finished_at).timestamp() for work in own if work.record]
-    return any(work.record is None for work in own), max(finished, default=0.0)
+def _moment(text: object) -> float:
+    """Return a time of the log in seconds since 1970; 0 where there is none."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return 0.0
