@@ -18,6 +18,7 @@ from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
 from pipeline.records import Artifact, StageRecord, run_key
+from pipeline.report.sheet import REPORT_NAME
 from pipeline.stage import Output, ReleasesEarly, Repairable, Resumable, Stage, StageContext, StageResult
 from pipeline.stat_cache import StatCache
 from pipeline.stream import Stream, Withheld
@@ -133,6 +134,7 @@ class Executor:
             files.set_aside(path)
         store.remove(path)
         self._remove_links(sight)
+        self._remove_report(context)
         if job.decision.action is Action.RUN:
             store.end(context.state_folder)
         # Otherwise there is no half-done work, or none that can be read: that is for the stage to set aside or refuse.
@@ -214,6 +216,16 @@ class Executor:
                 path = self._workspace.absolute(damage.artifact.path)
                 if path.is_symlink():
                     files.remove(path)
+
+    def _remove_report(self, context: StageContext) -> None:
+        """Take the report away, as the record is: what it says of the run no longer holds, also if this one is killed.
+
+        The sheet beside it makes no such claim, and names the settings.
+        """
+        path = context.results_folder / REPORT_NAME
+        if path.is_file() and not files.leads_through_link(path.parent):
+            with suppress(OSError):  # a report is no reason for a run to fail
+                files.remove(path)
 
     def _require_same_inputs(self, stage: Stage, context: StageContext, result: StageResult) -> None:
         changed = find_changed_inputs(stage, context, tolerated=result.tolerated_damage, cache=self._cache)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from pipeline import files
@@ -39,6 +39,7 @@ class Orchestrator:
 
     Attributes:
         upkeep: what can be done between runs.
+        kept_workspace: whether the newest run has begun, and had the workspace to itself until it ended.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Orchestrator:
         self._cache = self._contexts.cache
         self._survey = Survey(self.stages, self._contexts, reruns_on_code_change=reruns_on_code_change)
         self.run_name = self._contexts.run_name
+        self.kept_workspace = False
         self.upkeep = Upkeep(
             self.stages, workspace=workspace, contexts=self._contexts, survey=self._survey, locked=self._locked
         )
@@ -112,6 +114,7 @@ class Orchestrator:
                 selected, run=self.run_name, profile=self._profile, config_hashes=hashes, command=command
             )
             self._reporter.emit(told)
+            stack.callback(self._look_whether_kept, lock)
             files.sweep_temporaries(self.workspace.checkpoints)
             records: dict[str, StageRecord] = {}
             stack.push(
@@ -139,6 +142,11 @@ class Orchestrator:
 
     def _executor(self, lock: RunLock) -> Executor:
         return Executor(self.workspace, lock, runtime=self._runtime, reporter=self._reporter, cache=self._cache)
+
+    def _look_whether_kept(self, lock: RunLock) -> None:
+        with suppress(OSError, PipelineError):
+            lock.require_held()
+            self.kept_workspace = True
 
     def _save_cache(self, lock: RunLock, error: BaseException | None) -> None:
         try:

@@ -168,7 +168,7 @@ def test_charts_that_cannot_be_drawn_cost_only_themselves(
     program = tmp_path / "dying.py"
     program.write_text("import os, sys\nsys.stderr.write('Fatal: out of memory\\n')\nsys.stderr.flush()\nos.abort()\n")
     draw = renderer.draw
-    monkeypatch.setattr(writer, "draw", lambda charts: draw(charts, program=program))
+    monkeypatch.setattr(writer, "draw", lambda charts, **_: draw(charts, program=program))
     assert call(copy, "report").code == 0
     text = report_of(copy).read_text()
     assert "could not be drawn (Fatal: out of memory)" in text

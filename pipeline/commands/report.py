@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from pipeline.session import Session, open_session
 
 # Shows a file to the user, in a browser.
 Open = Callable[[Path], None]
+
+_LEAST_SECONDS = 2.0  # in which a report without charts is written, also by a slow machine
 
 
 def report(settings: SettingsOptions, *, show: Open | None) -> Answer:
@@ -41,22 +44,32 @@ def report(settings: SettingsOptions, *, show: Open | None) -> Answer:
 
 
 def write_at_end(
-    session: Session, orchestrator: Orchestrator, outcomes: Sequence[StageOutcome], *, warn: Callable[[str], None]
+    session: Session,
+    orchestrator: Orchestrator,
+    outcomes: Sequence[StageOutcome],
+    *,
+    warn: Callable[[str], None],
+    seconds_left: float = math.inf,
 ) -> Path | None:
     """Write the report of a run that has ended, unless it is there already; return its path, if there is one.
 
-    What goes wrong is a warning: the run itself is done.
+    Of a run that was cut short, which has no `outcomes`, it tells how far it came and what stopped it. It may be killed
+    in `seconds_left`; of those half are for what comes after the report. What goes wrong is a warning: the run itself
+    is over.
     """
     if not session.settings.runtime.report:
+        return None
+    if seconds_left < _LEAST_SECONDS:
+        warn("there was no time left for the report; `pipeline report` writes it")
         return None
     folder = session.workspace.results / orchestrator.run_name
     try:
         sheet = sheet_of(session, orchestrator, outcomes)
-        if is_written(sheet, folder):
+        if outcomes and is_written(sheet, folder):
             return folder / REPORT_NAME
         from pipeline.report.writer import write_report  # not where everything was done before
 
-        return write_report(sheet, workspace=session.workspace)
+        return write_report(sheet, workspace=session.workspace, patience=seconds_left / 2)
     except Exception as error:  # whatever it is: a report is no reason for a run to fail
         warn(f"the report could not be written ({type(error).__name__}: {error}); `pipeline report` tries again")
         return None

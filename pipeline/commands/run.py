@@ -12,7 +12,7 @@ from pipeline.answer import Answer
 from pipeline.commands.report import write_at_end
 from pipeline.console import console
 from pipeline.descriptions import decision_document, head, near, target_document, targets_of, targets_text
-from pipeline.errors import StageFailed, TargetsMissed
+from pipeline.errors import TargetsMissed
 from pipeline.events import Event, Kind, Reporter, Reporters
 from pipeline.interrupts import StopFlag, stop_on_signals
 from pipeline.options import RunOptions, SettingsOptions
@@ -45,8 +45,10 @@ def run(
         warn = partial(_warn, reporter)
         try:
             outcomes = orchestrator.run(forced=forced, until=until)
-        except StageFailed:
-            write_at_end(session, orchestrator, (), warn=warn)  # how far it came, and what stopped it
+        except BaseException:
+            if orchestrator.kept_workspace:  # otherwise it is not this run's to write in
+                left = stop.seconds_left(session.settings.runtime.grace_seconds)
+                write_at_end(session, orchestrator, (), warn=warn, seconds_left=left)
             raise
         report = write_at_end(session, orchestrator, outcomes, warn=warn)
     targets = targets_of(outcome.record for outcome in outcomes)

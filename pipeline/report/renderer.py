@@ -12,11 +12,11 @@ from pipeline.report.charts import Chart
 from pipeline.report.svg import Unsafe, clean
 
 PROGRAM = Path(__file__).with_name("drawing.py")
-_TIMEOUT_SECONDS = 120  # twenty charts take two seconds; a machine that is fifty times slower is not waited for
+TIMEOUT_SECONDS = 120  # twenty charts take two seconds; a machine that is fifty times slower is not waited for
 
 
 def draw(
-    charts: Sequence[Chart], *, program: Path = PROGRAM, timeout: float = _TIMEOUT_SECONDS
+    charts: Sequence[Chart], *, program: Path = PROGRAM, timeout: float = TIMEOUT_SECONDS
 ) -> tuple[list[str], str]:
     """Return the pictures of `charts` as elements of a page, and why there are none (empty pictures) if that is so."""
     if not charts:

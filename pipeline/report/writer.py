@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.report.content import Content, charts_of, content_of
 from pipeline.report.history import History, read_history
 from pipeline.report.page import comparison_page, report_page
 from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
-from pipeline.report.renderer import draw
+from pipeline.report.renderer import TIMEOUT_SECONDS, draw
 from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME, RunSheet
 from pipeline.sealed import load_sealed
 from pipeline.workspace import Workspace
@@ -25,14 +26,16 @@ EVENTS_NAME = "events.jsonl"
 RESULTS_KIND = "results"
 
 
-def write_report(sheet: RunSheet, *, workspace: Workspace) -> Path:
+def write_report(sheet: RunSheet, *, workspace: Workspace, patience: float = math.inf) -> Path:
     """Write `report.html` and the sheet of a run into its results folder, and return the path of the report.
+
+    Its charts are waited for no longer than `patience`, in seconds.
 
     Raises:
         OSError, PipelineError: it cannot be written.
     """
     content = gather(sheet, workspace=workspace)
-    pictures, trouble = draw(charts_of(content.sections))
+    pictures, trouble = draw(charts_of(content.sections), timeout=min(TIMEOUT_SECONDS, patience))
     folder = workspace.results / sheet.run
     files.write_bytes(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
     # Last: with this very sheet there, the report is known to be written. Where its charts could not be drawn the sheet
