@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browser import Open, Visit, barriers, chromium, pages
@@ -225,6 +226,60 @@ def test_who_looks_away_asks_for_nothing(open_page: Open, tmp_path: Path) -> Non
         assert len(visit.requests) == asked
         visit.page.evaluate(turn % "false")
         assert _wait_for_id(visit, author.ends[-1]) == author.ends[-3:]
+
+
+def test_a_run_that_is_killed_is_seen_to_be_and_then_goes_on(open_page: Open, tmp_path: Path) -> None:
+    """A real run that waits for the test is killed without a word, and started again; the page says so each time."""
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / "gate")
+    command = [sys.executable, "-m", "pipeline", "run", "--quiet", "--workspace", str(tmp_path)]
+    gated = {**environment("toy_pipeline:PIPELINE"), "TOY_PAUSE": str(tmp_path / "gate")}
+    with serving(tmp_path) as served:
+        overview = open_page(served.page("/"))
+        run = subprocess.Popen(command, env=gated, stdout=subprocess.DEVNULL)
+        (tmp_path / "gate").write_bytes(b"")  # it has drawn one number now, and waits with the second
+        overview.page.locator(".badge.is-at-work").wait_for()
+        name = _events(tmp_path / "logs" / "events.jsonl")[0]["run"]
+        visit = open_page(served.page(f"/runs/{name}"))
+        visit.page.locator('[data-stage="numbers"].is-running').wait_for()
+        assert "of 4" in _figures(visit, "numbers")["numbers"]
+        run.kill()
+        run.wait()
+        visit.page.locator("#panel").get_by_text("killed: the log ends here").wait_for()
+        visit.page.get_by_role("heading", name="Not finished").wait_for()
+        overview.page.locator(".badge.is-killed").wait_for()
+        subprocess.run(command, env=environment("toy_pipeline:PIPELINE"), stdout=subprocess.DEVNULL, check=True)
+        visit.page.get_by_role("heading", name="Target met").wait_for()
+        overview.page.locator(".badge.is-done").wait_for()
+        assert overview.page.locator("tr[data-run] td.number").all_inner_texts()[-1] == "1"
+        assert visit.page.locator(".stage.is-done").count() == 4
+        assert visit.complaints == overview.complaints == []
+
+
+def test_hostile_words_stay_words_in_a_browser(open_page: Open, tmp_path: Path) -> None:
+    """In what the server has made, in what comes while the page is open, and in what is fetched then."""
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    author = Author(tmp_path)
+    author.begin(hostile, stages=(hostile,))
+    with Workspace.at(tmp_path).locked(), serving(tmp_path) as served:
+        visit = open_page(served.page(f"/runs/{quote(hostile, safe='')}"))
+        overview = open_page(served.page("/"))
+        visit.page.get_by_role("status").get_by_text("live", exact=True).wait_for()
+        author.tell(Kind.DECISION, hostile, action="run", reason=hostile, detail=hostile)
+        author.tell(Kind.STAGE_STARTED, hostile, action=hostile)
+        author.tell(Kind.METRICS, hostile, step=1, **{hostile: 1.0, "loss": 2.0})
+        author.tell(Kind.WARNING, hostile, text=hostile)
+        figures = {hostile: hostile, "epoch": 0, "chunks_done": 1, "num_chunks": 2}
+        author.tell(Kind.PROGRESS, hostile, done=1, total=2, unit=hostile, figures=figures)
+        author.tell(Kind.STAGE_FAILED, hostile, error=hostile)
+        _wait_for_panel(visit, author.ends[-1])
+        visit.page.locator("#sections h3", has_text=re.compile("^Loss$")).wait_for()
+        visit.page.locator("#events .kind-stage_failed").wait_for()
+        assert visit.page.locator("#panel h3").inner_text() == hostile
+        assert overview.page.locator("tr[data-run] a").first.inner_text() == hostile
+        for page in (visit, overview):
+            assert page.page.locator("img, script:not([src])").count() == 0
+            assert page.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

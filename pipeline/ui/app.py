@@ -64,9 +64,10 @@ class Site:
         routes = [
             Route("/", self._overview),
             Route("/overview", self._overview_part),
-            Route("/runs/{name}", self._run),
-            Route("/runs/{name}/sections", self._sections),
-            Route("/runs/{name}/report", self._report_file),
+            # Names of runs are looked up and never become paths, so that they may hold anything, also slashes.
+            Route("/runs/{name:path}/sections", self._sections),
+            Route("/runs/{name:path}/report", self._report_file),
+            Route("/runs/{name:path}", self._run),
             Route("/events", self._events),
             Route("/static/{name}", self._static),
         ]

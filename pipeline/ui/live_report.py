@@ -36,7 +36,7 @@ class Drawn:
     """A report as it stood when the log had been read through `place`; it is not drawn again before `next_at`."""
 
     place: Place
-    is_at_work: bool
+    state: str
     stamp: object
     fragments: tuple[Fragment, ...]
     next_at: float
@@ -79,13 +79,12 @@ class LiveReport:
         `verdict` takes the place of the one that the records give, while the run is at work.
         """
         started, num_started = self._clock(), self._studio.num_started
-        is_at_work = run.state == "at work"
         known = self._drawn.get(run.name)
-        if known is not None and known.is_at_work == is_at_work and (stamp == known.stamp or started < known.next_at):
+        if known is not None and known.state == run.state and (stamp == known.stamp or started < known.next_at):
             return known
         sheet, records = self._sheet(run)
         problems: list[str] = []
-        history, place = self._history(run, sheet, records, problems, is_at_work=is_at_work)
+        history, place = self._history(run, sheet, records, problems)
         content = content_of(
             replace(sheet, stages=tuple(_with_detail(stage, history) for stage in sheet.stages)),
             records,
@@ -104,7 +103,7 @@ class LiveReport:
         took = 0.0 if self._studio.num_started > num_started else now - started
         drawn = Drawn(
             place=place,
-            is_at_work=is_at_work,
+            state=run.state,
             stamp=stamp,
             fragments=fragments,
             next_at=now + min(_MAX_PAUSE_SECONDS, self._pause_factor * took),
@@ -169,8 +168,6 @@ class LiveReport:
         sheet: RunSheet,
         records: Mapping[str, StageRecord],
         problems: list[str],
-        *,
-        is_at_work: bool,
     ) -> tuple[History, Place]:
         names = [stage.name for stage in sheet.stages]
         runs = {name: (records[name].run if name in records else "") or run.name for name in names}
@@ -188,7 +185,7 @@ class LiveReport:
         except (OSError, IntegrityError) as error:
             problems.append(f"the log of events cannot be read: {error}")
         self._opened[run.name] = opened
-        return opened.fold.history(is_running=is_at_work), opened.place
+        return opened.fold.history(is_running=run.state == "at work"), opened.place
 
     def _read_on(self, opened: _Opened, run: str) -> None:
         # Its own events too where all its work is that of others: a page asks again until they have been read.
@@ -213,8 +210,10 @@ def _with_detail(stage: SheetStage, history: History) -> SheetStage:
     if stage.config_hash:
         return stage
     attempts = history.stages[stage.name].attempts
-    told = ": ".join(filter(None, [attempts[-1].ending, attempts[-1].words])) if attempts else "not begun"
-    return replace(stage, detail=told)
+    if not attempts:
+        return replace(stage, detail="not begun")
+    ending, words = attempts[-1].ending, attempts[-1].words
+    return replace(stage, detail=words if ending in words else ": ".join(filter(None, [ending, words])))
 
 
 def _tells_something(section: Section) -> bool:
