@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -226,8 +225,9 @@ def test_a_failed_run_has_a_report(toy: Call, tmp_path: Path, monkeypatch: pytes
     ended = toy("run --json --set runtime.report=true", code=1)
     assert ended.document["error"]["message"] == "the total cannot be added up"
     text = report_of(tmp_path).read_text()
-    assert "Not finished" in text
-    assert re.search("StageFailed: the total cannot be added up", text)
+    assert "<h2>Failed</h2>" in text
+    assert "total failed: T0001: StageFailed: the total cannot be added up" in text
+    assert "<dt>finished</dt>" not in text
 
 
 def test_report_of_a_pipeline_without_training(toy: Call, tmp_path: Path) -> None:

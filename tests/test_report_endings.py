@@ -43,7 +43,7 @@ def test_every_failure_is_reported(
     monkeypatch.setenv("TOY_FAILURE", failure)
     toy(RUN, code=code)
     (text,) = reports(tmp_path)
-    assert "Not finished" in text
+    assert "<h2>Failed</h2>" in text
 
 
 @pytest.mark.parametrize(("failure", "code"), FAILURES)
@@ -57,6 +57,7 @@ def test_a_rerun_that_fails_replaces_the_report(
     toy(f"{RUN} --force-eval", code=code)
     (text,) = reports(tmp_path)
     assert "Target met" not in text
+    assert "<h2>Failed</h2>" in text
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
@@ -67,7 +68,8 @@ def test_a_run_that_is_stopped_has_a_report(
     monkeypatch.setattr(toy_pipeline, "_meet_the_test", lambda: signal.raise_signal(number))
     toy(RUN, code=code)
     (text,) = reports(tmp_path)
-    assert "number 1 of 4" in text
+    assert "<h2>Interrupted</h2>" in text
+    assert f"numbers was interrupted: stopped by {number.name} at number 1 of 4" in text
 
 
 def test_without_time_there_is_no_report(toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

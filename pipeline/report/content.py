@@ -126,7 +126,7 @@ def chart_of(block: LinesBlock) -> Chart:
 def _timeline(sheet: RunSheet, records: Mapping[str, StageRecord], history: History, stages: Sequence[str]) -> Section:
     chart = timeline_chart(history, stages=stages)
     intro = "" if chart else "The log of events tells nothing of this run: it is gone, or was written by another run."
-    table = provenance.stages_table(sheet, records)
+    table = provenance.stages_table(sheet, records, history)
     return Section(title="Stages", intro=intro, items=tuple([chart, table] if chart else [table]))
 
 

@@ -28,7 +28,7 @@ class Attempt:
     Attributes:
         action: run (from zero), resume or repair; detail: what was said of it when it was decided.
         session: number of the session, from 0; began, ended: seconds since 1970.
-        words: what was said at the end.
+        words: what was said at the end; code: that of the error, if it has one.
     """
 
     stage: str
@@ -39,6 +39,12 @@ class Attempt:
     ended: float
     ending: Ending = "at work"
     words: str = ""
+    code: str = ""
+
+    @property
+    def told(self) -> str:
+        """What was said at the end, with the code of the error."""
+        return ": ".join(filter(None, [self.code, self.words]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,11 @@ class History:
     stages: Mapping[str, StageHistory]
     sessions: Mapping[int, Session]
 
+    def newest(self, stage: str) -> Attempt | None:
+        """Return the last attempt of a stage; None where the log tells of none."""
+        attempts = self.stages[stage].attempts if stage in self.stages else ()
+        return attempts[-1] if attempts else None
+
     def work_seconds(self, session: int, at: float) -> float:
         """Return how much work lies before the moment `at` of a session: the sum of all sessions, without pauses."""
         before = sum(each.ended - each.began for number, each in self.sessions.items() if number < session)
@@ -116,9 +127,9 @@ class _Stage:
             self.curves, self.chunks, self.checkpoint_seconds = {}, {}, []
         self.attempts.append(attempt)
 
-    def end(self, ending: Ending, *, at: float, words: str = "") -> None:
+    def end(self, ending: Ending, *, at: float, words: str = "", code: str = "") -> None:
         if self.attempts and self.attempts[-1].ending == "at work":
-            self.attempts[-1] = replace(self.attempts[-1], ended=at, ending=ending, words=words)
+            self.attempts[-1] = replace(self.attempts[-1], ended=at, ending=ending, words=words, code=code)
 
     def frozen(self) -> StageHistory:
         curves = {name: tuple(sorted(points.items())) for name, points in self.curves.items()}
@@ -189,7 +200,7 @@ class HistoryFold:
         """End what was at work when the log of its session broke off: nothing was said, so its process was killed."""
         if self._number >= 0:
             for stage in self._stages.values():
-                stage.end("killed", at=self._sessions[self._number].ended, words="the log ends here: killed")
+                stage.end("killed", at=self._sessions[self._number].ended, words="the log ends here")
 
     def _take_of_stage(self, stage: _Stage, logged: LoggedEvent) -> None:
         kind, data = logged.event.kind, logged.event.data
@@ -202,7 +213,8 @@ class HistoryFold:
         elif kind is Kind.STAGE_FINISHED:
             stage.end("done", at=logged.time)
         elif kind is Kind.STAGE_FAILED:
-            stage.end("failed", at=logged.time, words=str(data.get("error", "")))
+            code = str(data.get("code", ""))
+            stage.end("failed", at=logged.time, words=str(data.get("error", "")), code=code)
         elif kind is Kind.INTERRUPTED:
             stage.end("interrupted", at=logged.time, words=_interruption(data))
         elif kind is Kind.METRICS:

@@ -29,7 +29,7 @@ _LETTER_WIDTH = 0.62  # of its height, in a bold letter of common fonts
 
 
 def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "") -> bytes:
-    """Return the page; `pictures` are those of `content.charts()`, `trouble` says why there are none."""
+    """Return the page; `pictures` are those of its charts, in their order, `trouble` says why some are missing."""
     return _page(
         "report.html",
         charts=charts_of(content.sections),

@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.fingerprint import digest_json
 from pipeline.leaves import leaves
 from pipeline.records import Artifact, StageRecord
-from pipeline.report.history import number
+from pipeline.report.history import Attempt, History, number
 from pipeline.report.parts import Cell, TableBlock
-from pipeline.report.sheet import RunSheet
+from pipeline.report.sheet import RunSheet, SheetStage
 from pipeline.tables import counted, duration, size
 
 _MANY_FILES = 12  # of one kind; the rest of them is counted
@@ -75,13 +75,13 @@ def files_table(records: Mapping[str, StageRecord]) -> TableBlock:
     return TableBlock(title="Files", header=("file", "stage", "kind", "size", "xxh3"), rows=rows)
 
 
-def stages_table(sheet: RunSheet, records: Mapping[str, StageRecord]) -> TableBlock:
-    """Return when each stage was done and how long its last attempt took, or how things stand."""
+def stages_table(sheet: RunSheet, records: Mapping[str, StageRecord], history: History) -> TableBlock:
+    """Return when each stage was done and how long its last attempt took, or how that ended."""
     rows: list[tuple[Cell, ...]] = []
     for stage in sheet.stages:
         record = records.get(stage.name)
         if record is None:
-            rows.append((stage.name, "not done", None, None, stage.detail))
+            rows.append(_undone(stage, history.newest(stage.name)))
             continue
         made_by = "" if record.run == sheet.run else f"made by the run {record.run}"
         finished = record.finished_at[:19].replace("T", " ")
@@ -93,6 +93,12 @@ def stages_table(sheet: RunSheet, records: Mapping[str, StageRecord]) -> TableBl
 def as_text(value: Any) -> str:
     """Return a setting as people read it: text without quotes, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _undone(stage: SheetStage, attempt: Attempt | None) -> tuple[Cell, ...]:
+    if attempt is None or attempt.ending == "done":  # its record went since
+        return (stage.name, "not done", None, None, stage.detail)
+    return (stage.name, attempt.ending, None, duration(attempt.ended - attempt.began), attempt.told)
 
 
 def _surroundings(record: StageRecord) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def timeline_chart(history: History, *, stages: Sequence[str]) -> Chart | None:
 def _row(history: History, attempt: Attempt) -> tuple[str, ...]:
     began = datetime.fromtimestamp(attempt.began).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     pause = history.pause_before(attempt.session)
-    told = "; ".join(filter(None, [attempt.detail, attempt.words]))
+    told = "; ".join(filter(None, [attempt.detail, attempt.told]))
     if pause >= _NOTABLE_PAUSE and attempt.action != FROM_ZERO:
         told = f"after a pause of {duration(pause)}; {told}"
     return (attempt.stage, attempt.action, began, duration(attempt.ended - attempt.began), attempt.ending, told)
@@ -78,7 +78,7 @@ def _bar(history: History, attempt: Attempt, *, size: float, fate: str) -> dict[
         "fate": fate,
         "ending": attempt.ending,
         "action": attempt.action,
-        "text": f"{attempt.stage}: {attempt.action}, {worked}, {attempt.ending}. {attempt.words}".strip(),
+        "text": f"{attempt.stage}: {attempt.action}, {worked}, {attempt.ending}. {attempt.told}".strip(),
         "told": f"{attempt.stage}: {attempt.action}: {attempt.detail}",
     }
 
