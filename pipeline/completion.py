@@ -29,17 +29,20 @@ class Candidate:
 def answer(shell: str, line: str) -> list[str]:
     """Return the lines that the script of `shell` takes for an unfinished command line, up to the cursor."""
     _, *words, unfinished = _split(line)
-    option, equals, value = unfinished.partition("=")
+    option, equals, _ = unfinished.partition("=")
     before = f"{option}=" if equals and option.startswith("--") else ""
     wanted = unfinished if equals or not unfinished.startswith("--") else unfinished.replace("_", "-")
-    # bash takes an equals sign for the end of a word, and wants what comes behind it.
-    cut = len(unfinished) - len(value) if shell == "bash" and equals else 0
+    # bash takes an equals sign for the end of a word, and wants what comes behind the last one.
+    cut = unfinished.rfind("=") + 1 if shell == "bash" else 0
     lines = []
     for each in candidates(words, unfinished):
         if each.word in (FILES, FOLDERS):
             lines.append(each.word)
-        elif f"{before}{each.word}".startswith(wanted):
-            lines.append(_line(f"{before}{each.word}"[cut:], each.help, shell=shell))
+            continue
+        word = f"{before}{each.word}"
+        # What is there already would get a space behind it, and after an equals sign a value is to come.
+        if word.startswith(wanted) and not (word == wanted and word.endswith("=")):
+            lines.append(_line(word[cut:], each.help, shell=shell))
     return lines
 
 

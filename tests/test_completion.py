@@ -90,8 +90,13 @@ def test_values_are_completed(line: str, expected: list[str]) -> None:
 
 
 def test_a_value_behind_an_equals_sign_is_completed_as_the_shell_wants_it() -> None:
-    """For bash the word begins behind the sign."""
+    """For bash the word begins behind the last sign."""
     assert words("pipeline run --profile=l") == ["large"]
+    assert words("pipeline run --set=cubes.mo") == ["cubes.mode="]
+    assert words("pipeline run --set=cubes.mode=") == []
+    assert words("pipeline run --set cubes.mode=") == []
+    assert words("pipeline run --set=cubes.mo", of="fish")[0].startswith("--set=cubes.mode=")
+    assert words("pipeline run --set=cubes.mode=", of="fish") == []
     assert words("pipeline run --profile=l", of="fish") == ["--profile=large\ta profile of the pipeline"]
     assert words("pipeline run --workspace=") == [FOLDERS]
 
@@ -153,7 +158,7 @@ class Terminal:
             ready, _, _ = select.select([self._terminal], [], [], max(0.0, end - time.monotonic()))
             assert ready, f"{text!r} was not shown: {self._said!r}"
             said = os.read(self._terminal, 4096).decode(errors="replace")
-            self._said = re.sub(".\b", "", self._said + said)  # a letter that was taken back is not seen
+            self._said = re.sub(".\b|\a", "", self._said + said)  # a letter that was taken back is not seen, nor a bell
         self._said = self._said.partition(text)[2]
 
     def close(self) -> None:
@@ -205,6 +210,8 @@ def shell(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]:
         ("pipeline run --quie", "--quiet "),
         ("pipeline run --profile lar", "large "),
         ("pipeline run --set cubes.mo", "cubes.mode="),
+        ("pipeline run --profile=lar", "--profile=large "),
+        ("pipeline run --set=cubes.mo", "--set=cubes.mode="),
         ("pipeline explain E090", "E0901 "),
         ("pipeline run --config a_sett", "a_settings_file.toml "),
     ],
@@ -215,6 +222,12 @@ def test_a_shell_completes_what_is_typed(shell: Terminal, typed: str, shown: str
     shell.type(f"{typed}\t")
     shell.type("X")  # shows whether there is a space before it
     shell.wait_for(f"{shown[len(typed.rpartition(' ')[2]) :]}X")
+
+
+def test_another_tab_adds_nothing_to_a_setting_whose_value_is_to_come(shell: Terminal) -> None:
+    """What stands before the value is there once, and the value is typed right behind it."""
+    shell.type("pipeline run --set=cubes.mo\t\t\tX")
+    shell.wait_for("de=X")
 
 
 def test_asking_for_completion_loads_little(folder: Path) -> None:
