@@ -78,7 +78,7 @@ def test_where_no_run_is_at_work_it_says_so(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_terminal_shows_the_run_and_what_becomes_of_it(log: EventLog) -> None:
-    """The same picture as where it runs, from the beginning of the run on, and at the end only the status."""
+    """The same picture as where it runs, from the beginning of the run on, and at the end only its stages."""
     terminal, screens = FakeTerminal(), list[list[str]]()
     _begin(log)
     answer = _watch(
@@ -97,7 +97,7 @@ def test_a_terminal_shows_the_run_and_what_becomes_of_it(log: EventLog) -> None:
     ]
     assert screens[1][1:] == ["├─ ✓ numbers  done in 2.5s", "└─ · sum      waiting"]
     assert terminal.screen() == []
-    assert answer.text(80).startswith("default-12345678 is done\n\nsmall-")
+    assert answer.text(80) == "default-12345678 is done\n\nnumbers  done     in 2.5s\nsum      waiting"
 
 
 def test_after_a_pause_the_picture_begins_anew(log: EventLog) -> None:
@@ -161,11 +161,32 @@ def test_it_tells_how_the_run_ended(log: EventLog, last: tuple[Kind, dict[str, A
 
 
 def test_for_a_program_it_waits_for_the_end(log: EventLog, call: Call) -> None:
-    """With --json nothing is shown, and the answer is the status at the end."""
+    """With --json nothing is shown, and the answer is the status at the end, with what was watched."""
     _begin(log)
     answer = _watch(None, lambda: None)
     assert answer.document["command"] == "status"
-    assert json.loads(json.dumps(answer.document)) == call("status --json").document
+    document = json.loads(json.dumps(answer.document))
+    watched = document.pop("watched")
+    assert document == call("status --json").document
+    assert (watched["run"], watched["is_over"]) == ("default-12345678", False)
+    assert watched["stages"][0] == {"stage": "numbers", "state": "running", "seconds": None, "error": ""}
+
+
+@pytest.mark.parametrize("words", ["", "--set numbers.count=3"])
+def test_the_status_is_told_of_the_watched_run_alone(log: EventLog, call: Call, words: str) -> None:
+    """Of a run of other settings the status would say what these ones lack; then the log tells of its stages."""
+    watched, ours = (call("status --json", each).document["run"] for each in (words, ""))
+    _tell(log, Kind.RUN_STARTED, **{**_START, "run": watched})
+    _tell(log, Kind.STAGE_FINISHED, "numbers", duration_seconds=2.5, metrics={})
+    targets = [{"data_set": "numbers", "metric": "mean", "minimum": 1.0, "value": 2.0}]
+    answer = _watch(None, lambda: _tell(log, Kind.RUN_FINISHED, duration_seconds=2.75, targets=targets))
+    first, rest = answer.text(0).split("\n\n", 1)
+    assert first == f"{watched} is done"
+    if watched == ours:
+        assert rest == call("status").out.rstrip("\n")
+    else:
+        assert rest.splitlines()[:2] == ["numbers  done     in 2.5s", "sum      waiting"]
+        assert re.search(r"mean +>= 1 +2 +met$", rest)
 
 
 def test_a_log_that_is_begun_anew_is_read_anew(tmp_path: Path) -> None:

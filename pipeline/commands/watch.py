@@ -8,21 +8,23 @@ from typing import TextIO
 
 from pipeline.answer import Answer
 from pipeline.commands.look import status
+from pipeline.descriptions import targets_text
 from pipeline.display import Display, display
 from pipeline.event_reader import FollowedLog
 from pipeline.holder import Holder
 from pipeline.options import SettingsOptions
 from pipeline.run_view import RunView, State
 from pipeline.session import open_session
-from pipeline.tables import printable, wrapped
+from pipeline.tables import duration, printable, table, wrapped
 
 _LOOK_SECONDS = 0.5
 
 
 def watch(settings: SettingsOptions, *, stream: TextIO | None, sleep: Callable[[float], None] = time.sleep) -> Answer:
-    """Show the run that works in the workspace until it ends or Ctrl+C is pressed, then tell the status.
+    """Show the run that works in the workspace until it ends or Ctrl+C is pressed, then tell what became of it.
 
-    `stream` is where it is shown; with None its end is waited for in silence.
+    That is the status where it is the run of these settings, and otherwise what the log tells of its stages. `stream`
+    is where it is shown; with None its end is waited for in silence.
     """
     workspace = open_session(settings).workspace
     holder = Holder(workspace)
@@ -32,10 +34,31 @@ def watch(settings: SettingsOptions, *, stream: TextIO | None, sleep: Callable[[
     try:
         _follow(FollowedLog(workspace.logs / "events.jsonl"), holder, view, shown, sleep=sleep)
     except KeyboardInterrupt:  # the way to leave: it does not reach the run
-        return _told(f"{view.run or 'the run'} goes on", status(settings))
+        return _told(f"{view.run or 'the run'} goes on", _outcome(view, settings))
     finally:
         shown.close()
-    return _told(_ending(view), status(settings))
+    return _told(_ending(view), _outcome(view, settings))
+
+
+def _outcome(view: RunView, settings: SettingsOptions) -> Answer:
+    """Return the status; of a run of other settings only what the log tells, as the status would be of another run."""
+    answer = status(settings)
+    stages = [
+        {"stage": each.name, "state": each.state.value, "seconds": each.seconds, "error": each.error}
+        for each in view.stages.values()
+    ]
+    document = {**answer.document, "watched": {"run": view.run, "is_over": view.is_over, "stages": stages}}
+    is_of_settings = view.run in ("", answer.document["run"])
+    return Answer(document, answer.text if is_of_settings else lambda width: _stages_text(view, width=width))
+
+
+def _stages_text(view: RunView, *, width: int) -> str:
+    rows = []
+    for stage in view.stages.values():
+        took = "" if stage.seconds is None else f"in {duration(stage.seconds)}"
+        rows.append((printable(stage.name), stage.state.value, printable(stage.error) or took))
+    targets = targets_text(view.targets, width=width)
+    return "\n\n".join(filter(None, (table(rows, width=width), targets)))
 
 
 def _follow(log: FollowedLog, holder: Holder, view: RunView, shown: Display, *, sleep: Callable[[float], None]) -> None:
