@@ -49,7 +49,7 @@ def build(configs: Mapping[str, StageConfig]) -> tuple[Stage, ...]:
 
 def examine(runtime: RuntimeOptions) -> Iterable[Finding]:
     """Look at torch and its devices."""
-    from stages.checkup import examine  # torch
+    from stages.checkup import examine  # a process is started only then
 
     return examine(runtime)
 

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.config import RuntimeOptions
 from pipeline.doctor.finding import Finding, State
 from pipeline.environment import usable_cores
 from pipeline.tables import size
+from stages.torch_facts import TorchDied, TorchFacts, ask_torch
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _INSTALL = "install torch anew, in the version that constraints.txt names"
+_DIED = (
+    "no stage that computes will work: install torch anew, in a build for this processor and this driver; "
+    "`python -X faulthandler -c 'import torch; torch.cuda.device_count()'` shows where it ends"
+)
 
 
-def examine(runtime: RuntimeOptions) -> Iterator[Finding]:
-    """Import torch and look at its threads and its devices."""
+def examine(runtime: RuntimeOptions, *, ask: Callable[[], TorchFacts] = ask_torch) -> Iterator[Finding]:
+    """Look at torch, its threads and its devices."""
     try:
-        import torch
-    except (ImportError, OSError) as error:  # a library that it is linked with is missing, say
-        told = f"it cannot be imported: {error}"
+        facts = ask()
+    except TorchDied as died:
+        yield Finding(name="torch", told=f"importing it {died}", state=State.PROBLEM, advice=_DIED)
+        return
+    if facts.missing:
+        told = f"it cannot be imported: {facts.missing}"
         yield Finding(name="torch", told=told, state=State.PROBLEM, advice=_INSTALL)
         return
-    yield examine_threads(str(torch.__version__), num_threads=torch.get_num_threads(), num_cores=usable_cores())
-    try:
-        names = [
-            (torch.cuda.get_device_name(number), torch.cuda.get_device_properties(number).total_memory)
-            for number in range(torch.cuda.device_count())
-        ]
-        built_for = torch.version.cuda or ""
-    except RuntimeError as error:  # the driver does not answer
-        told = f"torch finds a GPU and cannot use it: {error}"
+    yield examine_threads(facts.version, num_threads=facts.num_threads, num_cores=usable_cores())
+    if facts.gpu_error:
+        told = f"torch finds a GPU and cannot use it: {facts.gpu_error}"
         yield Finding(name="gpu", told=told, state=State.PROBLEM, advice="`nvidia-smi` tells more; restart the driver")
         return
-    yield examine_gpus(names, device=runtime.device, built_for=built_for, has_driver=_DRIVER.exists())
+    has_driver = _DRIVER.exists()
+    yield examine_gpus(list(facts.gpus), device=runtime.device, built_for=facts.built_for, has_driver=has_driver)
 
 
 def examine_threads(version: str, *, num_threads: int, num_cores: int) -> Finding:

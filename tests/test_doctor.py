@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import tomllib
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.doctor.installation import examine_packages, examine_python
 from pipeline.doctor.machine import examine_clock, examine_cores, examine_shared_memory
 from pipeline.doctor.storage import examine_disk_clock, examine_locking, examine_space, examine_speed
 from stages.checkup import examine, examine_gpus, examine_threads
+from stages.torch_facts import ask_torch
 
 call = toy_command_line.call
 
@@ -264,6 +266,43 @@ def test_hidden_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_built_in_stages_have_torch_and_its_devices_examined() -> None:
     """As they are here."""
     assert [each.name for each in examine(RuntimeOptions())] == ["torch", "gpu"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import os; os.abort()", "importing it killed the process (SIGABRT)"),
+        ("import sys; sys.exit('no such processor')", "ended the process with exit code 1: no such processor"),
+        ("import time; time.sleep(3600)", "importing it has not come back within 5 s"),
+        ("raise ImportError('libc10.so is missing')", "it cannot be imported: libc10.so is missing"),
+        ("raise OSError('libc10.so: too short')", "it cannot be imported: libc10.so: too short"),
+    ],
+    ids=["abort", "exit", "hang", "missing", "broken"],
+)
+def test_a_torch_that_cannot_be_imported_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+) -> None:
+    """Also one that kills the process or hangs: the doctor outlives it, and goes on with what else there is."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (found,) = examine(RuntimeOptions(), ask=partial(ask_torch, patience=5 if "sleep" in source else 60))
+    assert told in found.told
+    assert (found.name, found.state) == ("torch", State.PROBLEM)
+    assert found.advice
+
+
+def test_the_doctor_goes_on_where_torch_kills_the_process(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else is looked at, and the end is that of any other problem."""
+    monkeypatch.delenv("PIPELINE_PIPELINE")
+    (tmp_path / "fakes" / "torch").mkdir(parents=True)
+    (tmp_path / "fakes" / "torch" / "__init__.py").write_text("import os; os.abort()")
+    monkeypatch.syspath_prepend(str(tmp_path / "fakes"))
+    ended = call("doctor", code=1)
+    assert re.search(r"^torch +PROBLEM +importing it killed the process", ended.out, re.MULTILINE)
+    assert "\nclock " in ended.out
 
 
 def test_what_is_written_is_written_through_the_one_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
