@@ -33,7 +33,7 @@ from faults import Fault, Point
 from invariants import Ending, problems_of, read_ending
 from power_loss import recover, rerun, write_everything
 from recording import record_run, recorded
-from trials import run_trial, start
+from trials import distinct_kills, run_trial, start
 
 T = TypeVar("T")
 
@@ -118,6 +118,8 @@ def fault_points(campaign: Campaign, table: Table) -> None:
         return
     for fault in Fault:
         befallen = [at for at in numbers if campaign.operations[at - 1] == "write" or not fault.is_of_writes]
+        if fault is Fault.KILLED and options.distinct:
+            befallen = distinct_kills(COMMAND, campaign.folder / "distinct")
         trials = [(Point(fault, at),) for at in befallen]
         size = None if fault in options.all_of else options.sample
         table.row(fault, campaign.spread(attempt, campaign.sampled(trials, size=size, seed=fault)))
@@ -192,6 +194,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", action="append", choices=PARTS, help="do only this; may be repeated")
     parser.add_argument("--sample", type=int, help="so many trials of each kind instead of all")
     parser.add_argument("--all-of", action="append", default=[], type=Fault, help="a fault that is not sampled")
+    parser.add_argument("--distinct", action="store_true", help="of kills that leave the same to the next run only one")
     parser.add_argument("--repeat", help='one trial, as a failure tells it, e.g. "killed@17+killed@40"')
     return parser.parse_args()
 

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from faults import CountingDisk, FaultyDisk, Point
+from parsed_sources import parse_beforehand
 
-from pipeline import code_digest, environment, files
+from pipeline import environment, files
 from pipeline.cli import main
 from pipeline.disk import Disk
 
@@ -126,23 +127,55 @@ def start(command: Sequence[str], folder: Path) -> list[str]:
         note(modules=list(sys.modules))
         return code
 
+    import_module("torch")  # most of what is loaded: not once more in the fork
     ended = in_fork(work, workspace=workspace)
     assert ended.code == 0, ended.notes
     for name in ended.told("modules")[0]:
         with suppress(ImportError):
             import_module(name)
     # Reading the sources takes longer than all else in a tiny run, and is the same each time; so are the versions.
-    code_digest._parse = functools.cache(code_digest._parse)
+    parse_beforehand()
     environment._version = functools.cache(environment._version)
     environment.describe_environment()  # Python itself starts `uname`, once
-    for module in [*sys.modules.values()]:
-        path = Path(getattr(module, "__file__", None) or "")
-        if path.suffix == ".py" and path.is_relative_to(Path(code_digest.__file__).parents[1] / "stages"):
-            code_digest._parse(path)
     gc.freeze()  # or the first collection in each fork would copy the pages of every object
     atexit.register(gc.unfreeze)
     assert len(os.listdir("/proc/self/task")) == 1, "a thread is not forked"  # noqa: PTH208
     return list(ended.told("operations")[0])
+
+
+def distinct_kills(command: Sequence[str], folder: Path) -> list[int]:
+    """Return the numbers of the operations before which a run of `command` must be killed to try all there is to find.
+
+    Kills between which no byte and no name in the workspace changes leave the same to the next run: of these the last
+    is returned, before which most was acknowledged.
+    """
+    workspace = folder / "workspace"
+    workspace.mkdir(parents=True)
+    words = [word.format(workspace=workspace) for word in command]
+    ended = in_fork(lambda note: call(words, _WatchingDisk(workspace, note), note), workspace=workspace)
+    assert ended.code == 0, ended.notes
+    return [*ended.told("last_before_a_change"), len(ended.told("operations")[0])]
+
+
+class _WatchingDisk(CountingDisk):
+    """Notes after which of its operations the next finds something changed."""
+
+    def __init__(self, workspace: Path, note: Note) -> None:
+        super().__init__()
+        self._workspace, self._note = workspace, note
+        self._before = _everything(workspace)
+
+    def perform(self, name: str, operation: Callable[..., Any], *arguments: Any) -> Any:
+        """Look at the workspace, and carry out one operation."""
+        found = _everything(self._workspace)
+        if found != self._before and self.operations:
+            self._note(last_before_a_change=len(self.operations))
+        self._before = found
+        return super().perform(name, operation, *arguments)
+
+
+def _everything(workspace: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in workspace.rglob("*")}
 
 
 def _call_twice(words: Sequence[str], workspace: Path, note: Note) -> int:
