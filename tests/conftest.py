@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import browser
 from met_codes import MetCodes
+from parsed_sources import parse_once
 
 from pipeline.workspace import Workspace
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Note which error codes the tests meet."""
+    """Note which error codes the tests meet, and parse no source twice."""
     config.pluginmanager.register(MetCodes(), "met-codes")
+    parse_once()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from parsed_sources import parse_beforehand
 
 _IMPORTED = (
     "pipeline.cli",
@@ -129,6 +131,8 @@ def temporaries(workspace: Path) -> list[Path]:
 def _serve() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
+    parse_beforehand()
+    gc.freeze()  # or the first collection in each fork would copy the pages of every object
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()

@@ -13,40 +13,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from forks import Server, serving
 
 from pipeline.report.sheet import REPORT_NAME, SHEET_NAME
 
 _SEED = 20261121
-_COMMAND = (sys.executable, "-m", "pipeline", "run", "--profile", "quick", "--set", "runtime.sample_log=true")
+_WORDS = ("run", "--profile", "quick", "--set", "runtime.sample_log=true", "--workspace")
 
 
-def _start(workspace: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*_COMMAND, "--workspace", str(workspace)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def _command(workspace: Path, *options: str) -> list[str]:
+    return [sys.executable, *options, "-m", "pipeline", *_WORDS, str(workspace)]
 
 
-def _finish(workspace: Path) -> str:
-    with _start(workspace) as process:
-        output, _ = process.communicate()
-    assert process.returncode == 0, output
-    return output
-
-
-def _kill_when(workspace: Path, is_reached: Callable[[], bool]) -> None:
+def _kill_when(server: Server, workspace: Path, is_reached: Callable[[], bool]) -> None:
     """Start the run, and kill its whole process group as soon as a moment is reached."""
-    with _start(workspace) as process:
-        while process.poll() is None and not is_reached():
-            with suppress(subprocess.TimeoutExpired):
+    fork = server.start([*_WORDS, str(workspace)])
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):  # then it has another code
+        process = psutil.Process(fork.pid)
+        while process.is_running() and not is_reached():
+            with suppress(psutil.TimeoutExpired):
                 process.wait(timeout=0.001)
-        assert process.poll() is None, f"the run ended before it could be killed:\n{process.communicate()[0]}"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        os.killpg(fork.pid, signal.SIGKILL)
+    code, output = fork.end()
+    assert code == -signal.SIGKILL, f"the run ended before it could be killed:\n{output}"
+    assert fork.orphans() == []
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -106,9 +98,9 @@ def _history(workspace: Path) -> list[tuple[int, int, tuple[int, ...]]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the workspace of a run that nothing interrupted."""
+    """Give the workspace of a run that nothing interrupted, started by an interpreter of its own."""
     workspace = tmp_path_factory.mktemp("undisturbed")
-    _finish(workspace)
+    subprocess.run(_command(workspace), check=True, capture_output=True)
     return workspace
 
 
@@ -116,9 +108,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the workspace of a run that was killed ten times, and then left to end."""
     workspace = tmp_path_factory.mktemp("killed")
-    for moment in _moments(workspace):
-        _kill_when(workspace, moment)
-    _finish(workspace)
+    with serving(tmp_path_factory.mktemp("server") / "output") as server:
+        for moment in _moments(workspace):
+            _kill_when(server, workspace, moment)
+        code, output = server.run([*_WORDS, str(workspace)])
+    assert code == 0, output
     return workspace
 
 
@@ -153,7 +147,7 @@ def test_next_run_does_nothing(killed: Path) -> None:
     """After all that, the same command skips every stage and loads no torch."""
     before = {path: path.stat().st_mtime_ns for path in killed.rglob("*") if path.suffix in {".safetensors", ".json"}}
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *_COMMAND[1:], "--workspace", str(killed), "--json"],
+        [*_command(killed, "-X", "importtime"), "--json"],
         capture_output=True,
         text=True,
         check=True,

@@ -41,12 +41,16 @@ def watch(event, arguments):
     elif event in ("exec", "compile", "open", "import") and "canary" in repr(arguments):
         seen.append(f"{event} {arguments!r}"[:300])
 from pipeline.cli import main
-import stages.catalog, tiny_pipeline, stages.training.work, stages.evaluation.measure, stages.data_generation.making
+{imports}
 sys.addaudithook(watch)
 codes = []
 for words in json.loads(sys.argv[1]):
     codes.append(main(words))
 print("\\nWATCHED" + json.dumps({"codes": codes, "seen": seen}))
+"""
+_IMPORTS = """
+import stages.catalog, tiny_pipeline
+import stages.data_generation.making, stages.training.work, stages.evaluation.measure
 """
 
 
@@ -120,7 +124,7 @@ def _watch(commands: list[list[str]], *, folder: Path) -> tuple[list[int], list[
     paths = os.pathsep.join([str(_TESTS), str(_TESTS.parent)])
     environment = {**os.environ, "PYTHONPATH": paths, "PIPELINE_PIPELINE": SMALL}
     done = subprocess.run(
-        [sys.executable, "-c", _WATCHED, json.dumps(commands)],
+        [sys.executable, "-c", _WATCHED.replace("{imports}", _IMPORTS), json.dumps(commands)],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -156,6 +160,7 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     """The hook would have told: a process that unpickles the bomb is found out."""
     (tmp_path / "bomb.pkl").write_bytes(_PAYLOADS["pickle"])
     hook = _WATCHED.replace("codes.append(main(words))", "import pickle; pickle.load(open(words[0], 'rb'))")
+    hook = hook.replace("{imports}", "")  # what the commands need, and this one does not
     environment = {**os.environ, "PYTHONPATH": f"{_TESTS}:{_TESTS.parent}"}
     words = [sys.executable, "-c", hook, '[["bomb.pkl"]]']
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
