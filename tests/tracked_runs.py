@@ -37,7 +37,8 @@ class Told(list[str]):
 def trackers_of(root: Path, *names: str, told: Told | None = None, **runtime: Any) -> Trackers:
     """Return the reporter of these trackers; what they tell fails the test, unless `told` takes it."""
     python = "" if ":" in names[0] or "tensorboard" in names else str(PYTHON)
-    options = RuntimeOptions(trackers=names, **{"tracker_python": python, **runtime})
+    # A quarter of the grace is what trackers have after an interruption: time enough on a busy machine.
+    options = RuntimeOptions(trackers=names, **{"tracker_python": python, "grace_seconds": 480.0, **runtime})
     config = {"training.lr": 0.25, "training.note": "my token-abcdef"}
     return Trackers(options, config=config, workspace=Workspace.at(root), tell=told if told is not None else fail)
 

@@ -1,6 +1,7 @@
 """What trackers have kept of runs, read from their files; carried out by an interpreter that has their packages.
 
-Prints, for each run by its id: curves (name -> [[step, value], ...]), figures, config, files and how it ended.
+Answers each line `[tracker, folder of logs, name of the run]` with a line that has, for each run of this name by its
+id: curves (name -> [[step, value], ...]), figures, config, files and how it ended.
 """
 
 from __future__ import annotations
@@ -130,5 +131,7 @@ def of_trackio(logs: Path, run: str) -> Contents:
 
 
 if __name__ == "__main__":
-    reader = {"tensorboard": of_tensorboard, "wandb": of_wandb, "mlflow": of_mlflow, "trackio": of_trackio}
-    print(json.dumps(reader[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])))  # noqa: T201
+    readers = {"tensorboard": of_tensorboard, "wandb": of_wandb, "mlflow": of_mlflow, "trackio": of_trackio}
+    for line in sys.stdin:
+        tracker, logs, name = json.loads(line)
+        print(json.dumps(readers[tracker](Path(logs), name)), flush=True)  # noqa: T201
