@@ -17,8 +17,9 @@ PEERS := $(patsubst benchmarks/peers/%.txt,.bench/%/.installed,$(wildcard benchm
 run: $(INSTALLED)  ## generate, train, evaluate with the default profile (options: make run ARGS="--profile quick")
 	$(BIN)/pipeline run $(ARGS)
 
+# On every core; who runs out of tests takes over some of the others'. In one process: make test ARGS="-n 0".
 test: $(INSTALLED) $(TRACKERS)  ## the whole test suite (options: make test ARGS="-k decide")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy, both on the whole tree
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from pipeline.failures import Failure
 
 
 class MetCodes:
-    """Notes the code of each error that is made in the process of the tests.
+    """Notes the code of each error that is made in a process of the tests.
 
     When all tests were run and passed, a code that none of them has met makes the run fail: what was never raised may
     not be raised where it should, or say something wrong. A run of some of the tests is not judged.
@@ -49,8 +49,18 @@ class MetCodes:
         """Some of the tests will not be run."""
         self._is_whole = False
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a process has met that did some of the tests; one that died tells nothing."""
+        told = getattr(node, "workeroutput", {})
+        self._met.update(told.get("met_codes", ()))
+        self._is_whole &= told.get("is_whole", False)
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail where a code was not met."""
+        """Fail where a code was not met; where the tests are spread over processes only the one that waits for them."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput |= {"met_codes": sorted(self._met), "is_whole": self._is_whole}
+            return
         is_given_files = session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS
         if is_given_files or session.testsfailed or session.shouldstop or session.config.option.collectonly:
             self._is_whole = False
