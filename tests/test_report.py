@@ -188,6 +188,32 @@ def test_charts_fetch_nothing() -> None:
     assert trouble == "Error: External data url not allowed: http://127.0.0.1:9/points.json"
 
 
+def test_a_chart_that_cannot_be_drawn_costs_only_itself() -> None:
+    """What ends the renderer, and what it makes no picture of, leave the charts before and behind it alone."""
+    from test_report_charts import lines
+
+    good, bad, empty = (lines(a=[(1, 1.0), (2, 2.0)]) for _ in range(3))
+    bad.spec["layer"] = "nonsense"
+    empty.spec["layer"] = []
+    pictures, trouble = renderer.draw([good, bad, good, empty, good])
+    assert [bool(picture) for picture in pictures] == [True, False, True, False, True]
+    assert trouble
+    assert renderer.draw([good, good])[1] == ""
+
+
+def test_a_renderer_that_always_dies_is_given_up(tmp_path: Path) -> None:
+    """It is not started for each of many charts."""
+    from test_report_charts import lines
+
+    program, starts = tmp_path / "dying.py", tmp_path / "starts"
+    program.write_text(f"import os\nopen({str(starts)!r}, 'a').write('x')\n")
+    assert renderer.draw([lines(a=[(1, 1.0)])] * 9, program=program) == (
+        [""] * 9,
+        "the program that draws them ended with 0",
+    )
+    assert len(starts.read_text()) < 9
+
+
 def test_renderer_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     """After its time it is ended, and said to have taken too long."""
     from test_report_charts import lines

@@ -13,6 +13,7 @@ import toy_pipeline
 from toy_command_line import Call
 
 from pipeline import files
+from pipeline.errors import StageFailed
 from pipeline.workspace import Workspace
 
 toy = toy_command_line.call
@@ -118,6 +119,20 @@ def test_trouble_with_the_report_hides_nothing(
     ended = toy(f"{RUN} --json", code=101)
     assert ended.document["error"]["message"] == "internal error: KeyError: 'oops'"
     assert "the report could not be written" in (tmp_path / "logs" / "events.jsonl").read_text()
+
+
+def test_letters_that_no_page_has_cost_no_charts(toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure may tell anything, in colours too; its words are in the report, and all charts are drawn."""
+
+    def fail() -> None:
+        raise StageFailed("a \x1b[31mred\x0b\0\ud800 word", code="T0001")
+
+    monkeypatch.setattr(toy_pipeline, "_fail_as_told", fail)
+    toy(RUN, code=1)
+    (text,) = reports(tmp_path)
+    assert "a \ufffd[31mred\ufffd\ufffd\ufffd word" in text
+    assert "could not be drawn" not in text
+    assert "Timeline of 4 attempts" in text
 
 
 def test_a_workspace_of_another_run_gets_no_report(toy: Call, tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ from pipeline.report.parts import (
 from pipeline.report.renderer import draw
 from pipeline.report.sheet import RunSheet, stage_of
 
-HOSTILE = "</title></script><script>alert(1)</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}&lt;"
+MARKUP = "</title></script><script>alert(1)</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}&lt;"
+# A colour of terminals, a line feed of printers, the end of a text in C, half a letter, and what is no letter at all.
+ILLEGIBLE = "\x1b[31mred\x0b\0\x7f\x85\ud800\ufffe"
+HOSTILE = f"{MARKUP}{ILLEGIBLE}"
 STAGES = ("data_generation", "training", "evaluation")
 _VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -124,6 +127,7 @@ def hostile() -> str:
     made = content(name=HOSTILE, log=log)
     pictures, trouble = draw(charts_of(made.sections))
     assert trouble == ""
+    assert all(pictures)
     return report_page(made, pictures=pictures).decode()
 
 
@@ -172,8 +176,10 @@ def test_hostile_words_stay_words(hostile: str) -> None:
     for tag, attributes in reader.elements:
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
     shown = [text for _, text in reader.texts]
-    assert sum(HOSTILE in text for text in shown) > 20
+    assert sum(MARKUP in text for text in shown) > 20
     assert "49" not in {text.strip() for text in shown}
+    assert not set(ILLEGIBLE) - set("[31mred") & set(hostile), "what no page can show is marked"
+    assert sum("\ufffd[31mred\ufffd" in text for text in shown) > 20
     inside = [text for tag, text in reader.texts if tag == "text"]
     assert any("alert(1)" in text for text in inside), "the names are in the charts too"
 

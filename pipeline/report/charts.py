@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.report.letters import legible
 from pipeline.report.palette import CONFIG, DASHES, INK, MUTED, SERIES
 from pipeline.report.parts import Cell
 
@@ -71,8 +72,8 @@ def lines_chart(
 
 
 def whole(spec: Spec) -> Spec:
-    """Return `spec` as a document that can be drawn."""
-    return {"$schema": _SCHEMA, "config": CONFIG, "padding": 4, **spec}
+    """Return `spec` as a document that can be drawn: in its texts only letters that a picture may have."""
+    return {"$schema": _SCHEMA, "config": CONFIG, "padding": 4, **_legible(spec)}
 
 
 def data(rows: Iterable[Mapping[str, Any]]) -> Spec:
@@ -165,6 +166,18 @@ def _table_of(series: Mapping[str, Points], *, x: str) -> tuple[tuple[str, ...],
     kept = sorted({*places[::every], *places[-1:]})
     rows = tuple((_exact(at), *(points.get(at) for points in by_name.values())) for at in kept)
     return (x, *by_name), rows
+
+
+def _legible(value: Any) -> Any:
+    """Return a JSON value with legible texts; its keys are ours."""
+    match value:
+        case str():
+            return legible(value)
+        case Mapping():
+            return {key: _legible(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_legible(item) for item in value]
+    return value
 
 
 def _exact(value: float) -> Cell:

@@ -14,6 +14,7 @@ from pipeline import __version__
 from pipeline.records import Target
 from pipeline.report.charts import Chart
 from pipeline.report.content import Content, Section, charts_of
+from pipeline.report.letters import legible
 from pipeline.report.parts import Box, Picture
 from pipeline.secrets import hide_text
 from pipeline.tables import counted
@@ -60,7 +61,7 @@ def _page(template: str, *, charts: Sequence[Chart], pictures: Sequence[str], **
         .get_template(template)
         .render(**values, drawn=drawn, style=style, policy=_policy(style), version=__version__)
     )
-    return hide_text(text).encode(errors="replace")
+    return legible(hide_text(text)).encode()
 
 
 def drawn_charts(charts: Sequence[Chart], pictures: Sequence[str]) -> Drawn:
