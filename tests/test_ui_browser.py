@@ -223,6 +223,8 @@ def test_who_looks_away_asks_for_nothing(open_page: Open, tmp_path: Path) -> Non
         with served.stream(f"?from={begin}") as messages:  # by now all others would have been told
             while next(messages).id != str(author.ends[-1]):
                 pass
+        visit.page.get_by_role("status").get_by_text("paused").wait_for()
+        assert visit.page.evaluate("window.pipelineEvents.ids") == []
         assert len(visit.requests) == asked
         visit.page.evaluate(turn % "false")
         assert _wait_for_id(visit, author.ends[-1]) == author.ends[-3:]
