@@ -34,5 +34,7 @@ def asking(*, is_yes: bool) -> Callable[[Callable[[int], str], str], bool]:
 
 def tell(text: str, *, end: str = "\n") -> None:
     """Say something to the person, on stderr; a closed one is no reason to stop."""
+    from pipeline.tables import printable_lines
+
     with suppress(OSError):
-        print(hide_text(text), file=sys.stderr, end=end, flush=True)  # noqa: T201
+        print(printable_lines(hide_text(text)), file=sys.stderr, end=end, flush=True)  # noqa: T201

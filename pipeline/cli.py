@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipeline.answer import Answer
 from pipeline.app import Work, app_of
 from pipeline.asking import tell
 from pipeline.failures import understand
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = work()
         document = answer.document
         if answer.error is None or not is_json:
-            _print(_as_json(document) if is_json else hide_text(answer.text(_width())))
+            _print(_as_json(document) if is_json else _as_text(answer))
         if answer.error is not None:
             raise answer.error
         if answer.then is not None:
@@ -77,10 +78,10 @@ def _is_printed(text: str) -> bool:
     return True
 
 
-def _width() -> int:
-    from pipeline.tables import text_width
+def _as_text(answer: Answer) -> str:
+    from pipeline.tables import printable_lines, text_width
 
-    return text_width(sys.stdout)
+    return printable_lines(hide_text(answer.text(text_width(sys.stdout))))
 
 
 def _as_json(document: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TextIO
 from pipeline.events import Event, Kind, Reporter
 from pipeline.interrupts import StopFlag
 from pipeline.reporting import Clock, Wording
-from pipeline.tables import printable, text_width
+from pipeline.tables import printable_lines, text_width
 
 # After so long without a word people begin to wonder whether a run hangs.
 _SILENCE_SECONDS = 60.0
@@ -90,7 +90,7 @@ class LineConsole:
 
     def _say(self, text: str) -> None:
         self._said_at = self._clock()
-        self._write("\n".join(map(printable, text.splitlines())))
+        self._write(printable_lines(text))
 
     def _write(self, text: str) -> None:
         if self.is_closed:

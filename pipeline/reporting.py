@@ -18,7 +18,7 @@ from pipeline.events import Event, Kind
 from pipeline.files import leads_through_link
 from pipeline.pace import Pace
 from pipeline.secrets import hide_text
-from pipeline.tables import column_widths, counted, duration, size, table, wrapped
+from pipeline.tables import column_widths, counted, duration, printable_lines, size, table, wrapped
 
 SCHEMA_VERSION = 2  # of a line of events.jsonl; docs/events.md
 _PROGRESS_SECONDS = 1.0  # in events.jsonl: enough for any curve, and a fast stage cannot bloat the file
@@ -225,7 +225,7 @@ class LogFile:
         """Append what `event` tells; of the progress of a stage one line every `interval` seconds."""
         if event.kind is Kind.PROGRESS and not self._throttle.is_due(event.stage):
             return
-        if text := self._wording.text(event):
+        if text := printable_lines(self._wording.text(event)):
             self._file.append(f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')}  {text}")
 
     def close(self) -> None:
@@ -244,7 +244,7 @@ def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
 def tell_on_stderr(text: str) -> None:
     """Say something that must be said even when nothing else works; a closed stderr is no reason to stop."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(hide_text(f"warning: {text}\n"))
+        sys.stderr.write(f"warning: {printable_lines(hide_text(text))}\n")
 
 
 def _plain(value: Any) -> Any:

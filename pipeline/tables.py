@@ -39,7 +39,9 @@ def table(rows: Sequence[Sequence[str]], *, width: int, header: Sequence[str] = 
 
     `width` is in characters, 0 means that nothing is wrapped; `least` widths of the columns line up with other tables.
     """
-    cells = [header, *rows] if header else list(rows)
+    header = tuple(map(printable, header))
+    rows = [tuple(map(printable, row)) for row in rows]
+    cells = [header, *rows] if header else rows
     widths = [max(both) for both in zip_longest(column_widths(cells), least, fillvalue=0)]
     longest = max((len(row[-1]) for row in cells), default=0)
     if width and sum(widths) + len(_GAP) * len(widths) + min(longest, _PROSE_WIDTH) > width:
@@ -68,8 +70,13 @@ def wrapped(text: str, *, width: int, indent: str = "", hanging: str = "") -> st
 
 
 def printable(text: str) -> str:
-    """Return `text` with a mark for each control character, which a terminal would obey; a line end becomes a space."""
-    return "".join(letter if letter.isprintable() else " " if letter == "\n" else "�" for letter in text)
+    """Return `text` with a mark for each letter that a terminal would obey; a line end or a tab becomes a space."""
+    return "".join(letter if letter.isprintable() else " " if letter in "\n\t" else "�" for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with a mark for each control character but the ends of its lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def bar(done: int, total: int) -> str:
