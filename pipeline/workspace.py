@@ -14,7 +14,7 @@ from pipeline.lock import RunLock, owner
 from pipeline.records import RecordStore
 
 _FOLDERS = ("checkpoints", "datasets", "results", "logs")
-_MAX_NAME_BYTES = 255  # what file systems allow
+MAX_NAME_BYTES = 255  # what file systems allow
 _MAX_PATH_LENGTH = 2000  # of the 4096 bytes that Linux allows with the workspace before it
 
 
@@ -75,7 +75,7 @@ class Workspace:
         """
         first, *rest = Path(os.path.normpath(relative)).parts or ("",)
         is_too_long = (
-            any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in (first, *rest)) or len(relative) > _MAX_PATH_LENGTH
+            any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in (first, *rest)) or len(relative) > _MAX_PATH_LENGTH
         )
         if Path(relative).is_absolute() or first == ".." or "\0" in relative or is_too_long:
             raise _leads_out(relative, self.root)
@@ -97,7 +97,14 @@ class Workspace:
     def locked(self, *, tell: Callable[[str], None] = lambda _: None) -> RunLock:
         """Return the run lock: raises WorkspaceLocked when entered while another process holds it.
 
-        `tell` is told when it takes a while, as after a run on another machine that did not say that it ended.
+        `tell` is told when it takes a while, as after a run on another machine that did not say that it ended. Raises
+        IntegrityError as `require_folders` does.
+        """
+        self.require_folders()
+        return RunLock(self.root, tell=tell)
+
+    def require_folders(self) -> None:
+        """Make sure that what is written here comes where it belongs.
 
         Raises:
             IntegrityError: a folder of the workspace is a link to nothing, as to a disk that is not mounted.
@@ -109,7 +116,6 @@ class Workspace:
                     code="E0405",
                     hint="mount that disk, or remove the link; nothing was touched",
                 )
-        return RunLock(self.root, tell=tell)
 
 
 def _leads_out(relative: str, root: Path) -> IntegrityError:

@@ -12,6 +12,11 @@ import toy_command_line
 from tiny_command_line import Command
 from toy_command_line import Call
 
+from pipeline.errors import IntegrityError
+from pipeline.report.sheet import load_sheet
+from pipeline.report.writer import write_comparison
+from pipeline.workspace import Workspace
+
 toy, call, finished = toy_command_line.call, tiny_command_line.call, tiny_command_line.finished
 
 
@@ -139,8 +144,54 @@ def test_three_runs_and_none_with_training(toy: Call) -> None:
 
 
 def test_runs_that_are_the_same(toy: Call) -> None:
-    """Two profiles may mean the same settings: that is said."""
-    names = [
-        toy(f"report --json --profile {name} --set numbers.count=4").document["run"] for name in ("small", "large")
-    ]
-    assert toy("compare", *names).out.startswith(("setting", "the settings are the same"))
+    """Two profiles may mean the same settings: that is said, in the text and on the page."""
+    same = "--set numbers.count=4 --set numbers.draw.step=0.5 --set runtime.num_workers=1"
+    names = [toy(f"report --json --profile {name} {same}").document["run"] for name in ("small", "large")]
+    assert toy("compare", *names).out.startswith("the settings are the same\n")
+    compared = toy("compare", *names, "--json").document
+    assert compared["settings"] == []
+    assert "The settings of these runs are the same." in Path(compared["path"]).read_text()
+
+
+def test_many_runs_are_compared(toy: Call) -> None:
+    """However long their names are together: the page has a name that any file system takes, and others another."""
+    names = [toy(f"report --json --set numbers.count={count}").document["run"] for count in range(1, 20)]
+    first, again, other = (
+        Path(toy("compare", *chosen, "--json").document["path"]).name for chosen in (names, names, names[:-1])
+    )
+    assert first == again != other
+    assert first.startswith("compare-18-runs-")
+
+
+def test_a_damaged_sheet_is_written_again_by_report(toy: Call, tmp_path: Path) -> None:
+    """The hint says so, and it is true."""
+    names = [toy(f"report --json --set numbers.count={count}").document["run"] for count in (1, 2)]
+    for damage in (b"{}", b"\0" * 60):
+        path = tmp_path / "results" / names[1] / "run.json"
+        path.write_bytes(damage)
+        assert "`pipeline report` with the options of that run writes it again" in toy("compare", *names, code=4).err
+        toy("report --set numbers.count=2")
+        toy("compare", *names)
+
+
+def test_nothing_is_written_through_a_link_to_nothing(toy: Call, tmp_path: Path) -> None:
+    """A disk that is not mounted is told, as by every other command, and no folder made in its place."""
+    names = [toy(f"report --json --set numbers.count={count}").document["run"] for count in (1, 2)]
+    sheets = [load_sheet(tmp_path / "results" / name / "run.json") for name in names]
+    (tmp_path / "results").rename(tmp_path / "gone")
+    (tmp_path / "results").symlink_to(tmp_path / "not mounted")
+    assert "E0405" in toy("report", code=4).err
+    with pytest.raises(IntegrityError, match="which is not there"):
+        write_comparison(sheets, workspace=Workspace.at(tmp_path))
+    assert not (tmp_path / "not mounted").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "run.json"])
+def test_a_folder_in_the_way_is_named(name: str, toy: Call, tmp_path: Path) -> None:
+    """Not the temporary that could not take its place."""
+    run = toy("report --json").document["run"]
+    path = tmp_path / "results" / run / name
+    path.unlink()
+    path.mkdir()
+    ended = toy("report", code=4)
+    assert f"error[E0406]: {path} is no regular file" in ended.err

@@ -9,6 +9,7 @@ from event_logs import RUN, MadeUpLog
 from test_report_page import STAGES, record_of
 
 from pipeline.events import Kind
+from pipeline.report.charts import Chart
 from pipeline.report.content import Content, content_of
 from pipeline.report.history import read_history
 from pipeline.report.parts import TableBlock
@@ -109,3 +110,28 @@ def test_only_what_is_whole_is_finished() -> None:
     log = begun()
     assert "finished" not in dict(content(log, "data_generation").verdict.facts)
     assert "finished" in dict(content(log, *STAGES).verdict.facts)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_log_that_is_cut_off_is_not_believed_against_a_record(*, is_running: bool) -> None:
+    """What has a record was done: no interruption is counted, and what the log lacks is told as that."""
+    log = begun()
+    log.tell(Kind.METRICS, "training", step=10, loss=1.0)
+    made = content(log, *STAGES, is_running=is_running)
+    assert dict(made.verdict.facts)["interruptions"] == "0"
+    timeline = made.sections[0].items[0]
+    assert isinstance(timeline, Chart)
+    assert timeline.rows[-1][4:] == ("done", "run training; the log does not tell of its end")
+    told = str([section for section in made.sections if section.title == "Warnings"])
+    assert "the log of events is not whole: it does not tell how training ended" in told
+    assert "before chunks were told" not in str(made)
+
+
+def test_a_whole_log_is_no_trouble() -> None:
+    """An attempt that was killed, and one that came to its end, are told as they were; no warning."""
+    log = begun()
+    log.start()
+    log.work("training", "resume")
+    made = content(log, *STAGES)
+    assert dict(made.verdict.facts)["interruptions"] == "1"
+    assert "not whole" not in str(made)

@@ -68,11 +68,20 @@ def content_of(
     `results` are the results documents of its stages, `targets` those that no record has yet, as of a run that is at
     work, and `problems` what could not be read for the report.
     """
+    history, lacking = history.with_done(records.keys())
+    problems = [
+        *problems,
+        *(f"the log of events is not whole: it does not tell how {name} ended, and may lack more" for name in lacking),
+    ]
     aims = [*targets, *(target for record in records.values() for target in record.targets)]
     stages = [stage.name for stage in sheet.stages]
     sections = [
         _timeline(sheet, records, history, stages),
-        *(section for name in stages for section in _training_of(name, history, aims)),
+        *(
+            section
+            for name in stages
+            for section in _training_of(name, history, aims, is_log_whole=name not in lacking)
+        ),
         *(_part(part) for part in parts),
         *_warnings(records, problems),
         Section(
@@ -130,7 +139,7 @@ def _timeline(sheet: RunSheet, records: Mapping[str, StageRecord], history: Hist
     return Section(title="Stages", intro=intro, items=tuple([chart, table] if chart else [table]))
 
 
-def _training_of(name: str, history: History, targets: Sequence[Target]) -> list[Section]:
+def _training_of(name: str, history: History, targets: Sequence[Target], *, is_log_whole: bool = True) -> list[Section]:
     """Return what the log tells of chunks and curves of a stage; older logs tell of no chunks."""
     stage, words = history.stages[name], name.replace("_", " ")
     chunks = chunk_charts(name, history)
@@ -139,7 +148,9 @@ def _training_of(name: str, history: History, targets: Sequence[Target]) -> list
     if chunks:
         sections.append(Section(title=f"Chunks of {words}", items=tuple(chunks)))
     if curves:
-        note = "" if chunks else "The log of this run was written before chunks were told, so there is no map of them."
+        attempt = history.newest(name)
+        is_old = not chunks and is_log_whole and attempt is not None and attempt.ending == "done"
+        note = "The log of this run was written before chunks were told, so there is no map of them." if is_old else ""
         sections.append(Section(title=f"Curves of {words}", intro=note, items=tuple(curves), layout="grid"))
     return sections
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -69,6 +69,18 @@ class StageHistory:
     chunks: tuple[TrainedChunk, ...] = ()
     checkpoint_seconds: tuple[float, ...] = ()
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the log tells of work, but not of how that ended."""
+        return bool(self.attempts) and self.attempts[-1].ending in ("killed", "at work")
+
+    def known_as_done(self) -> StageHistory:
+        """Return the history of a stage that was done, whatever the log says of its end."""
+        if not self.is_cut_short:
+            return self
+        last = replace(self.attempts[-1], ending="done", words="the log does not tell of its end")
+        return replace(self, attempts=(*self.attempts[:-1], last))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -84,6 +96,12 @@ class History:
 
     stages: Mapping[str, StageHistory]
     sessions: Mapping[int, Session]
+
+    def with_done(self, done: Collection[str]) -> tuple[History, tuple[str, ...]]:
+        """Return this history with what is known from elsewhere: that the stages `done` are; and whose end it lacks."""
+        lacking = tuple(name for name in done if name in self.stages and self.stages[name].is_cut_short)
+        known = {name: self.stages[name].known_as_done() for name in lacking}
+        return replace(self, stages={**self.stages, **known}), lacking
 
     def newest(self, stage: str) -> Attempt | None:
         """Return the last attempt of a stage; None where the log tells of none."""

@@ -9,15 +9,18 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import IntegrityError
+from pipeline.reading import read_regular
 from pipeline.records import StageRecord
 from pipeline.schema import Schema
-from pipeline.sealed import load_sealed, sealed_bytes
+from pipeline.sealed import MAX_BYTES, load_sealed, sealed_bytes
 from pipeline.workspace import Workspace
 
 SCHEMA = Schema("run sheet")
 SHEET_NAME = "run.json"
 REPORT_NAME = "report.html"
 COMPARISON_PREFIX = "compare-"
+_SPOILED = ("E0408", "E0409")
+_HINT = "`pipeline report` with the options of that run writes it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,13 @@ def stage_of(name: str, record: StageRecord | None, *, detail: str = "") -> Shee
 
 def load_sheet(path: Path) -> RunSheet:
     """Read the sheet at `path`; raises FileNotFoundError, IntegrityError, or NewerFormat."""
-    document = SCHEMA.migrate(load_sealed(path), name=str(path))
+    try:
+        sealed = load_sealed(path)
+    except IntegrityError as error:
+        if error.code in _SPOILED:
+            error.hint = _HINT
+        raise
+    document = SCHEMA.migrate(sealed, name=str(path))
     try:
         stages = tuple(SheetStage(**stage) for stage in document["stages"])
         known = {name: document[name] for name in ("run", "profile", "command", "settings", "written_by", "trouble")}
@@ -98,7 +107,7 @@ def load_sheet(path: Path) -> RunSheet:
         raise IntegrityError(
             f"{path} is no run sheet",
             code="E0418",
-            hint="`pipeline report` with the options of that run writes it again",
+            hint=_HINT,
         ) from error
     return RunSheet(**known, stages=stages)
 
@@ -106,8 +115,9 @@ def load_sheet(path: Path) -> RunSheet:
 def is_written(sheet: RunSheet, folder: Path) -> bool:
     """Return whether the report of just this run lies in `folder`."""
     try:
-        return (folder / SHEET_NAME).read_bytes() == sheet.to_bytes() and (folder / REPORT_NAME).is_file()
-    except OSError:
+        written = read_regular(folder / SHEET_NAME, max_bytes=MAX_BYTES)
+        return written == sheet.to_bytes() and (folder / REPORT_NAME).is_file()
+    except (OSError, IntegrityError):
         return False
 
 

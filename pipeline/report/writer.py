@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from pipeline import files
 from pipeline.errors import IntegrityError
 from pipeline.event_reader import read_events
+from pipeline.fingerprint import digest_json
 from pipeline.records import StageRecord
 from pipeline.report.comparison import Comparison, Side, compare, comparison_sections
 from pipeline.report.content import Content, charts_of, content_of
@@ -20,10 +22,11 @@ from pipeline.report.parts import REPORT_KIND, NoPart, ReportPart, load_part
 from pipeline.report.renderer import TIMEOUT_SECONDS, draw
 from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME, RunSheet
 from pipeline.sealed import load_sealed
-from pipeline.workspace import Workspace
+from pipeline.workspace import MAX_NAME_BYTES, Workspace
 
 EVENTS_NAME = "events.jsonl"
 RESULTS_KIND = "results"
+_DIGITS = 16
 
 
 def write_report(sheet: RunSheet, *, workspace: Workspace, patience: float = math.inf) -> Path:
@@ -34,13 +37,14 @@ def write_report(sheet: RunSheet, *, workspace: Workspace, patience: float = mat
     Raises:
         OSError, PipelineError: it cannot be written.
     """
+    workspace.require_folders()
     content = gather(sheet, workspace=workspace)
     pictures, trouble = draw(charts_of(content.sections), timeout=min(TIMEOUT_SECONDS, patience))
     folder = workspace.results / sheet.run
-    files.write_bytes(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
+    _write(folder / REPORT_NAME, report_page(content, pictures=pictures, trouble=trouble))
     # Last: with this very sheet there, the report is known to be written. Where its charts could not be drawn the sheet
     # is another one, so that the next run tries again.
-    files.write_bytes(folder / SHEET_NAME, replace(sheet, trouble=trouble).to_bytes())
+    _write(folder / SHEET_NAME, replace(sheet, trouble=trouble).to_bytes())
     return folder / REPORT_NAME
 
 
@@ -50,13 +54,31 @@ def write_comparison(sheets: Sequence[RunSheet], *, workspace: Workspace) -> tup
     Raises:
         OSError, PipelineError: it cannot be written.
     """
+    workspace.require_folders()
     sides = [_side(sheet, workspace=workspace) for sheet in sheets]
     comparison = compare(sides)
     sections = comparison_sections(comparison, sides)
     pictures, trouble = draw(charts_of(sections))
-    path = workspace.results / sheets[0].run / f"{COMPARISON_PREFIX}{'-'.join(comparison.runs[1:])}.html"
-    files.write_bytes(path, comparison_page(comparison.runs, sections, pictures=pictures, trouble=trouble))
+    path = workspace.results / sheets[0].run / _comparison_name(comparison.runs[1:])
+    _write(path, comparison_page(comparison.runs, sections, pictures=pictures, trouble=trouble))
     return comparison, path
+
+
+def _comparison_name(others: Sequence[str]) -> str:
+    """Return the name of the page that compares a run with `others`, short enough for any file system."""
+    name = f"{COMPARISON_PREFIX}{'-'.join(others)}.html"
+    if len(os.fsencode(name)) <= MAX_NAME_BYTES:
+        return name
+    return f"{COMPARISON_PREFIX}{len(others)}-runs-{digest_json(list(others))[:_DIGITS]}.html"
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Where a folder stands, the rename would fail and name a temporary.
+    if path.is_dir() and not path.is_symlink():
+        raise IntegrityError(
+            f"{path} is no regular file", code="E0406", hint="remove what stands there; nothing reads it"
+        )
+    files.write_bytes(path, data)
 
 
 def _side(sheet: RunSheet, *, workspace: Workspace) -> Side:
