@@ -223,7 +223,8 @@ def test_who_looks_away_asks_for_nothing(open_page: Open, tmp_path: Path) -> Non
         with served.stream(f"?from={begin}") as messages:  # by now all others would have been told
             while next(messages).id != str(author.ends[-1]):
                 pass
-        visit.page.get_by_role("status").get_by_text("paused").wait_for()
+        # Whatever would come has come by then; where nothing does, it makes no difference how long that is.
+        visit.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
         assert visit.page.evaluate("window.pipelineEvents.ids") == []
         assert len(visit.requests) == asked
         visit.page.evaluate(turn % "false")

@@ -53,7 +53,7 @@ def test_only_what_has_changed_is_drawn(made: Made, tmp_path: Path) -> None:
     assert len(set(pictures)) == 2
     assert studio.draw([second, first]) == (pictures[::-1], "")
     assert studio.draw([third, second])[0][1] == pictures[1]
-    assert (tmp_path / "log").read_text() == "2 1 "
+    assert (tmp_path / "log").read_text() == "1 1 1 "
     assert studio.num_started == 1
 
 
@@ -62,7 +62,7 @@ def test_only_what_has_changed_is_drawn(made: Made, tmp_path: Path) -> None:
     [
         ("sys.exit(3)", "ended with 3"),
         ("time.sleep(1000)", "took longer than 0.3 seconds"),
-        ("print('[]', flush=True)", "shorter"),
+        ("print('[]', flush=True)", "has drawn 0 of 1"),
         ("print('nonsense', flush=True)", "Expecting value"),
         ("print(json.dumps(['<nonsense/>']), flush=True)", "a chart is no picture"),
     ],
@@ -82,6 +82,21 @@ def test_a_process_that_fails_leaves_tables_and_is_started_again(
     pictures, told = studio.draw([_chart("one", 1)])
     assert told == ""
     assert "<svg" in pictures[0]
+
+
+def test_a_chart_that_cannot_be_drawn_costs_only_itself(made: Made) -> None:
+    """Also where it ends the process; where all do, the rest is not tried."""
+    answer = f'print(json.dumps(["{_SVG}"]), flush=True)'
+    studio = made(f'sys.exit(3) if "bad" in line else {answer}')
+    pictures, trouble = studio.draw([_chart("one", 1), _titled_axis("bad"), _chart("two", 1)])
+    assert [bool(picture) for picture in pictures] == [True, False, True]
+    assert "ended with 3" in trouble
+    studio.draw([_titled_axis(f"bad {number}") for number in range(9)])
+    assert studio.num_started == 2 + 2
+
+
+def _titled_axis(title: str) -> Chart:
+    return lines_chart("t", {"a": [(0, 1)]}, x=Axis(title=title), y=Axis(title="y"))
 
 
 def test_a_process_that_nobody_needs_is_ended(made: Made, tmp_path: Path) -> None:

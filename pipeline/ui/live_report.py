@@ -100,7 +100,8 @@ class LiveReport:
         fragments = self._fragments(content)
         now = self._clock()
         # What it takes to start the process that draws is not taken again.
-        took = 0.0 if self._studio.num_started > num_started else now - started
+        has_trouble = any(fragment.id == "trouble" for fragment in fragments)
+        took = 0.0 if self._studio.num_started > num_started and not has_trouble else now - started
         drawn = Drawn(
             place=place,
             state=run.state,

@@ -21,6 +21,7 @@ _TIMEOUT_SECONDS = 60.0
 _IDLE_SECONDS = 60.0  # the drawing process holds 150 MB; nobody has looked for so long
 _MAX_KEPT = 128  # pictures: those of a few runs
 _BLOCK_BYTES = 1 << 18
+_MAX_TROUBLES = 3  # then the rest is not tried: it is not the charts, as for want of memory
 
 
 class Studio:
@@ -75,15 +76,19 @@ class Studio:
             process.communicate()
 
     def _draw_missing(self, missing: dict[str, Chart]) -> str:
-        try:
-            drawn = self._answer([chart.spec for chart in missing.values()])
-            for (key, chart), picture in zip(missing.items(), drawn, strict=True):
-                self._pictures[key] = clean(picture, name=f"chart-{key}", text=f"{chart.title}. {chart.text}")
-        except (OSError, Unsafe, ValueError, TimeoutError) as error:
-            self.close()
-            return str(error)
+        """Draw each for itself, so that one that cannot be drawn costs only itself; return why the first one is not."""
+        troubles: list[str] = []
+        for key, chart in missing.items():
+            try:
+                for picture in self._answer([chart.spec]):
+                    self._pictures[key] = clean(picture, name=f"chart-{key}", text=f"{chart.title}. {chart.text}")
+            except (OSError, Unsafe, ValueError, TimeoutError) as error:
+                self.close()
+                troubles.append(str(error))
+                if len(troubles) == _MAX_TROUBLES:
+                    break
         self._used_at = self._clock()
-        return ""
+        return troubles[0] if troubles else ""
 
     def _answer(self, specs: Sequence[object]) -> list[str]:
         process = self._running()
@@ -91,6 +96,8 @@ class Studio:
         process.stdin.write(json.dumps(specs, allow_nan=False).encode() + b"\n")
         process.stdin.flush()
         answer: list[str] = json.loads(self._line(process))
+        if len(answer) != len(specs):
+            raise ValueError(f"the program that draws them has drawn {len(answer)} of {len(specs)}")
         return answer
 
     def _running(self) -> subprocess.Popen[bytes]:
