@@ -49,6 +49,11 @@ class Workspace:
         """Logs and events."""
         return self._folders["logs"]
 
+    @property
+    def event_log(self) -> Path:
+        """What every run here has told, line by line."""
+        return self.logs / "events.jsonl"
+
     @cached_property
     def _folders(self) -> Mapping[str, Path]:
         # These four may be links to where there is room, and no link is followed below them. Resolved once: a data set

@@ -92,7 +92,7 @@ def _reporters(session: Session, talk: TextIO | None, stop: StopFlag) -> Reporte
     )
     interval = runtime.log_interval_seconds
     files = (
-        EventLog(logs / "events.jsonl", tell=tell_on_stderr),
+        EventLog(session.workspace.event_log, tell=tell_on_stderr),
         LogFile(logs / f"{session.settings.profile}_training.log", interval=interval, tell=tell_on_stderr),
     )
     terminal = (console(talk, stop=stop),) if talk else ()

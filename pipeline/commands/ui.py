@@ -83,6 +83,6 @@ def _require_workspace(workspace: Workspace) -> None:
             hint="give the folder of your runs with --workspace; `pipeline run` makes one",
         )
     try:
-        open_regular(workspace.logs / "events.jsonl").close()
+        open_regular(workspace.event_log).close()
     except FileNotFoundError:
         return  # nothing was run here yet

@@ -32,7 +32,7 @@ def watch(settings: SettingsOptions, *, stream: TextIO | None, sleep: Callable[[
         return _told(f"no run is at work in {workspace.root}", status(settings))
     view, shown = RunView(), display(stream)
     try:
-        _follow(FollowedLog(workspace.logs / "events.jsonl"), holder, view, shown, sleep=sleep)
+        _follow(FollowedLog(workspace.event_log), holder, view, shown, sleep=sleep)
     except KeyboardInterrupt:  # the way to leave: it does not reach the run
         return _told(f"{view.run or 'the run'} goes on", _outcome(view, settings))
     finally:

@@ -103,7 +103,7 @@ def history_of(
     """Return what the log of events tells of the stages: each under the name of the run that did its work."""
     runs = {stage.name: records[stage.name].run if stage.name in records else sheet.run for stage in sheet.stages}
     try:
-        events = read_events(workspace.logs / EVENTS_NAME, runs=set(runs.values()))
+        events = read_events(workspace.event_log, runs=set(runs.values()))
         return read_history(events, runs=runs, is_running=bool(workspace.owner))
     except (OSError, IntegrityError) as error:
         problems.append(f"the log of events cannot be read: {error}")

@@ -77,9 +77,10 @@ class Trackers:
         """Let the trackers finish; together they have a few seconds."""
         if not self._feeders:
             return
+        from pipeline.report.sheet import REPORT_NAME
         from pipeline.trackers.process import FINISH_SECONDS
 
-        self._put_file(self._workspace.results / self._run / "report.html")
+        self._put_file(self._workspace.results / self._run / REPORT_NAME)
         # After SIGTERM, SIGKILL is near: the state is saved, so nothing else waits for what is left of the time.
         patience = (
             min(FINISH_SECONDS, self._runtime.grace_seconds / 4) if self._status == "interrupted" else FINISH_SECONDS
