@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.answer import Answer
+from pipeline.commands.listing import Listed, listing
 from pipeline.commands.remove import Ask
 from pipeline.descriptions import head
 from pipeline.garbage import Findings, Garbage, find_garbage
@@ -16,9 +16,8 @@ from pipeline.reporting import tell_on_stderr
 from pipeline.session import Session, open_session
 from pipeline.stage import Stage
 from pipeline.stat_cache import CACHE_NAME, StatCache
-from pipeline.tables import counted, size, table, wrapped
+from pipeline.tables import counted, size, wrapped
 
-_LISTED_SINGLY = 3  # so many of one folder are named, more are counted
 _NAMED_RUNS = 5  # that go; the others are counted, and the JSON names all
 
 
@@ -114,24 +113,10 @@ def _document(
 
 
 def _findings_text(session: Session, findings: Findings, *, width: int) -> str:
-    """Return what would go, and why; many files of one folder are one row."""
-    groups: dict[tuple[str, Path], list[Garbage]] = {}
-    for each in findings.garbage:
-        groups.setdefault((each.why, each.path.parent), []).append(each)
-    rows: list[tuple[str, str, str, str]] = []
-    for (why, folder), group in groups.items():
-        parts = [[each] for each in group] if len(group) <= _LISTED_SINGLY else [group]
-        rows += [
-            (
-                why,
-                counted(sum(each.num_files for each in part), "file"),
-                size(sum(each.num_bytes for each in part)),
-                session.workspace.relative(part[0].path if len(part) == 1 else folder / "*"),
-            )
-            for part in parts
-        ]
-    parts_of_text = [*_doubts(findings, width=width), *_runs(findings, width=width)]
-    return "\n".join([*parts_of_text, table(rows, width=width)] if rows else parts_of_text)
+    """Return what would go, and why."""
+    things = (Listed(each.why, each.path, each.num_files, each.num_bytes) for each in findings.garbage)
+    rows = listing(things, workspace=session.workspace, width=width)
+    return "\n".join(filter(None, [*_doubts(findings, width=width), *_runs(findings, width=width), rows]))
 
 
 def _doubts(findings: Findings, *, width: int) -> list[str]:

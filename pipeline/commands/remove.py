@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.answer import Answer
+from pipeline.commands.listing import Listed, listing
 from pipeline.descriptions import head
 from pipeline.options import SettingsOptions
 from pipeline.session import Session, open_session
@@ -15,7 +15,6 @@ from pipeline.tables import counted, size, table
 if TYPE_CHECKING:
     from pipeline.reset import Removal
 
-_LISTED_SINGLY = 3  # so many files of one folder are named, more are counted
 # Shows a person what would go and asks whether it may; the text is made for a width in characters.
 Ask = Callable[[Callable[[int], str], str], bool]
 
@@ -68,20 +67,6 @@ def reset_progress(settings: SettingsOptions, *, ask: Ask) -> Answer:
 
 
 def _removals_text(session: Session, removals: Sequence[Removal], *, width: int) -> str:
-    """Return what would go; a folder of many files is one row: a data set may have thousands of chunks."""
-    groups: dict[tuple[str, Path], list[Removal]] = {}
-    for removal in removals:
-        groups.setdefault((removal.stage, removal.path.parent), []).append(removal)
-    rows: list[tuple[str, str, str, str]] = []
-    for (stage, folder), group in groups.items():
-        parts = [[each] for each in group] if len(group) <= _LISTED_SINGLY else [group]
-        rows += [
-            (
-                stage or "no stage",
-                counted(sum(each.num_files for each in part), "file"),
-                size(sum(each.num_bytes for each in part)),
-                session.workspace.relative(part[0].path if len(part) == 1 else folder / "*"),
-            )
-            for part in parts
-        ]
-    return table(rows, width=width)
+    """Return what would go, and which stage made it."""
+    things = (Listed(each.stage or "no stage", each.path, each.num_files, each.num_bytes) for each in removals)
+    return listing(things, workspace=session.workspace, width=width)
