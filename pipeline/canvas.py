@@ -9,8 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from pipeline.picture import ASCII, UNICODE, Line, Signs, Span
+from pipeline.pauses import Pauses
+from pipeline.picture import ASCII, UNICODE, Line, Signs, Span, picture
 from pipeline.reporting import Clock
+from pipeline.run_view import RunView
 from pipeline.tables import terminal_size
 
 _UP, _ERASE_LINE, _ERASE_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
@@ -36,6 +38,7 @@ class Canvas:
         self._colors: _Colors | None = None
         self._drawn: list[int] = []  # the widths of the lines that are to be seen
         self._next_at = -math.inf
+        self._pauses = Pauses()
         self.is_closed = False
 
     @property
@@ -58,6 +61,15 @@ class Canvas:
         """Whether it is time for the next picture."""
         return self._clock() >= self._next_at
 
+    def begin(self) -> None:
+        """Begin to notice pauses, until `end`; only in the main thread can that be."""
+        self._pauses.begin()
+
+    def picture_of(self, view: RunView, *, at: float) -> list[Line]:
+        """Return the picture of a run as it is `at` this moment, as high and as wide as this terminal allows."""
+        columns, rows = self.size
+        return picture(view, at=at, width=columns, height=rows, signs=self.signs)
+
     def draw(self, lines: Sequence[Line]) -> None:
         """Show `lines` in the place of those before."""
         began = self._clock()
@@ -73,13 +85,20 @@ class Canvas:
         if self._drawn:
             self._show((), above="")
 
-    def forget(self) -> None:
+    def end(self) -> None:
+        """Take the picture away, and leave signals as they were."""
+        self.clear()
+        self._pauses.end()
+
+    def _forget(self) -> None:
         """Leave what is to be seen as it is, and draw anew below it: others have written meanwhile."""
         self._drawn = []
 
     def _show(self, lines: Sequence[Line], *, above: str) -> None:
+        if self._pauses.was_paused():
+            self._forget()  # after Ctrl+Z and `fg` the shell has written below the picture
         if not _is_in_foreground(self._stream):
-            self.forget()
+            self._forget()
             self._write(above)
             return
         # Text that stays may wrap, so the picture is erased before it, and otherwise only drawn over: no flicker.

@@ -9,8 +9,6 @@ from pipeline.canvas import Canvas
 from pipeline.console import LineConsole, can_draw
 from pipeline.events import Event
 from pipeline.interrupts import StopFlag
-from pipeline.pauses import Pauses
-from pipeline.picture import picture
 from pipeline.reporting import Clock
 from pipeline.run_view import RunView
 
@@ -82,8 +80,7 @@ class Picture:
     def __init__(self, stream: TextIO, *, clock: Clock = time.time) -> None:
         self._canvas = Canvas(stream)
         self._clock = clock
-        self._pauses = Pauses()
-        self._pauses.begin()
+        self._canvas.begin()
 
     @property
     def is_closed(self) -> bool:
@@ -95,12 +92,8 @@ class Picture:
 
     def refresh(self, view: RunView) -> None:
         """Draw the run as it is at this moment."""
-        if self._pauses.was_paused():
-            self._canvas.forget()  # after Ctrl+Z and `fg` the shell has written below the picture
-        columns, rows = self._canvas.size
-        self._canvas.draw(picture(view, at=self._clock(), width=columns, height=rows, signs=self._canvas.signs))
+        self._canvas.draw(self._canvas.picture_of(view, at=self._clock()))
 
     def close(self) -> None:
         """Take the picture away."""
-        self._canvas.clear()
-        self._pauses.end()
+        self._canvas.end()

@@ -11,8 +11,7 @@ from pipeline.canvas import Canvas
 from pipeline.console import LineConsole
 from pipeline.events import Event, Kind
 from pipeline.interrupts import StopFlag
-from pipeline.pauses import Pauses
-from pipeline.picture import Line, picture
+from pipeline.picture import Line
 from pipeline.reporting import Clock
 from pipeline.run_view import RunView
 
@@ -34,7 +33,6 @@ class LiveConsole(LineConsole):
         self._turn = threading.RLock()
         self._is_shown = False
         self._is_over = threading.Event()
-        self._pauses = Pauses()
 
     def emit(self, event: Event) -> None:
         """Say what `event` tells, and draw what it changes."""
@@ -57,9 +55,8 @@ class LiveConsole(LineConsole):
         """Take the picture away."""
         self._is_over.set()
         with self._turn:
-            self._canvas.clear()
+            self._canvas.end()
             self._is_shown = False
-            self._pauses.end()
 
     def _begin(self) -> None:
         """Begin to draw: nothing of this is loaded where no stage has anything to do."""
@@ -67,7 +64,7 @@ class LiveConsole(LineConsole):
         os.register_at_fork(
             before=self._turn.acquire, after_in_parent=self._turn.release, after_in_child=self._turn.release
         )
-        self._pauses.begin()
+        self._canvas.begin()
         threading.Thread(target=self._keep_ticking, name="console", daemon=True).start()
 
     def _keep_ticking(self) -> None:
@@ -84,7 +81,4 @@ class LiveConsole(LineConsole):
             super()._write(text)
 
     def _lines(self) -> list[Line]:
-        if self._pauses.was_paused():
-            self._canvas.forget()  # after Ctrl+Z and `fg` the shell has written below the picture
-        columns, rows = self._canvas.size
-        return picture(self._view, at=self._clock(), width=columns, height=rows, signs=self._canvas.signs)
+        return self._canvas.picture_of(self._view, at=self._clock())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
 from rich.cells import cell_len
@@ -42,6 +44,20 @@ def test_what_is_said_stays_above() -> None:
     canvas.say("first\nsecond", _lines("one"))
     canvas.draw(_lines("uno", "due"))
     assert terminal.screen() == ["first", "second", "uno", "due"]
+
+
+def test_what_others_have_written_in_a_pause_is_not_erased() -> None:
+    """Neither by the next picture nor when the last one is taken away: Ctrl+Z and `fg` came between."""
+    terminal = FakeTerminal()
+    canvas = Canvas(terminal)
+    canvas.begin()
+    for number in range(2):
+        canvas.draw(_lines("picture"))
+        terminal.write(f"shell {number}\n")
+        os.kill(os.getpid(), signal.SIGCONT)
+    canvas.end()
+    assert terminal.screen() == ["picture", "shell 0", "picture", "shell 1"]
+    assert signal.getsignal(signal.SIGCONT) is signal.SIG_DFL
 
 
 def test_letters_of_two_columns_are_counted_as_two() -> None:
