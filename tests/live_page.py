@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +163,22 @@ def token_file(folder: Path) -> Path:
     path.touch(mode=0o600)
     path.write_text(TOKEN)
     return path
+
+
+@contextmanager
+def killable(workspace: Path, *options: str) -> Iterator[Callable[..., Served]]:
+    """Give what starts servers one after the other, each with `options` and its own; none of them is left behind."""
+    started: list[Served] = []
+
+    def begin(*more: str) -> Served:
+        started.append(start(workspace, *options, *more))
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for served in started:
+            served.kill()
 
 
 class Author:

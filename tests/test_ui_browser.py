@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import Open, Visit, barriers, chromium, pages
-from live_page import Author, environment, serving, start, stop, token_file
+from live_page import Author, environment, killable, serving, token_file
 
 from pipeline.events import Kind
 from pipeline.workspace import Workspace
@@ -164,31 +164,31 @@ def test_each_figure_on_the_page_is_that_of_the_newest_line(open_page: Open, tmp
 
 def test_a_server_that_is_killed_and_started_again_loses_and_repeats_nothing(open_page: Open, tmp_path: Path) -> None:
     """The page tells that it is not live, comes back by itself, and has seen each event exactly once."""
-    author, options = Author(tmp_path / "workspace"), ("--token-file", str(token_file(tmp_path)))
+    author, token = Author(tmp_path / "workspace"), str(token_file(tmp_path))
     author.begin()
-    served = start(tmp_path / "workspace", *options)
-    visit = open_page(served.page("/runs/small-12345678"))
-    visit.page.get_by_role("status").get_by_text("live", exact=True).wait_for()
-    begin = author.ends[-1]
-    for kills in range(2):
-        author.tell(Kind.INFO, "numbers", text=f"before kill {kills}")
-        _wait_for_id(visit, author.ends[-1])
-        served.kill()
-        visit.page.get_by_role("status").get_by_text("reconnecting").wait_for()
-        for number in range(20):
-            author.tell(Kind.METRICS, "numbers", step=number, loss=1.0)
-        author.tell(Kind.INFO, "numbers", text=f"while nobody serves {kills}")
-        served = start(tmp_path / "workspace", "--port", str(served.port), *options)
-        author.tell(Kind.INFO, "numbers", text=f"after kill {kills}")
-        assert _wait_for_id(visit, author.ends[-1]) == [end for end in author.ends if end > begin]
+    with killable(tmp_path / "workspace", "--token-file", token) as begin_server:
+        served = begin_server()
+        visit = open_page(served.page("/runs/small-12345678"))
         visit.page.get_by_role("status").get_by_text("live", exact=True).wait_for()
-    told = visit.page.locator("#events li").all_inner_texts()
-    for words in ("before kill", "while nobody serves", "after kill"):
-        assert [re.sub(r".*numbers: ", "", each, flags=re.DOTALL) for each in told if words in each] == [
-            f"{words} {kills}" for kills in range(2)
-        ]
-    stop(served)
-    assert visit.page_errors == visit.violations == []
+        begin = author.ends[-1]
+        for kills in range(2):
+            author.tell(Kind.INFO, "numbers", text=f"before kill {kills}")
+            _wait_for_id(visit, author.ends[-1])
+            served.kill()
+            visit.page.get_by_role("status").get_by_text("reconnecting").wait_for()
+            for number in range(20):
+                author.tell(Kind.METRICS, "numbers", step=number, loss=1.0)
+            author.tell(Kind.INFO, "numbers", text=f"while nobody serves {kills}")
+            served = begin_server("--port", str(served.port))
+            author.tell(Kind.INFO, "numbers", text=f"after kill {kills}")
+            assert _wait_for_id(visit, author.ends[-1]) == [end for end in author.ends if end > begin]
+            visit.page.get_by_role("status").get_by_text("live", exact=True).wait_for()
+        told = visit.page.locator("#events li").all_inner_texts()
+        for words in ("before kill", "while nobody serves", "after kill"):
+            assert [re.sub(r".*numbers: ", "", each, flags=re.DOTALL) for each in told if words in each] == [
+                f"{words} {kills}" for kills in range(2)
+            ]
+        assert visit.page_errors == visit.violations == []
 
 
 def test_a_log_that_is_begun_anew_makes_the_page_start_over(open_page: Open, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_run_that_is_killed_is_seen_to_be_and_then_goes_on(open_page: Open, tm
         run.kill()
         run.wait()
         visit.page.locator("#panel").get_by_text("killed: the log ends here").wait_for()
-        visit.page.get_by_role("heading", name="Not finished").wait_for()
+        visit.page.get_by_role("heading", name="Killed", exact=True).wait_for()
         overview.page.locator(".badge.is-killed").wait_for()
         subprocess.run(command, env=environment("toy_pipeline:PIPELINE"), stdout=subprocess.DEVNULL, check=True)
         visit.page.get_by_role("heading", name="Target met").wait_for()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_page import Author, Message, Served, ids_until, serving, start, stop, token_file
+from live_page import Author, Message, Served, ids_until, killable, serving, token_file
 
 from pipeline.events import Kind
 
@@ -134,18 +134,17 @@ def test_nothing_is_lost_or_told_twice_when_the_server_is_killed(tmp_path: Path)
     """A client that asks the next one, at the same port, for what follows its last id."""
     author, token = Author(tmp_path / "workspace"), token_file(tmp_path)
     author.begin()
-    options = ("--token-file", str(token))
-    served = start(tmp_path / "workspace", *options)
-    with served.stream() as messages:
-        author.tell(Kind.INFO, "numbers", text="before")
-        seen = ids_until(messages, author.ends[-1])
-        served.kill()
-    author.tell(Kind.INFO, "numbers", text="while nobody serves")
-    again = start(tmp_path / "workspace", "--port", str(served.port), *options)
-    with again.stream(last_id=str(seen[-1])) as messages:
-        author.tell(Kind.INFO, "numbers", text="after")
-        seen += ids_until(messages, author.ends[-1])
-    stop(again)
+    with killable(tmp_path / "workspace", "--token-file", str(token)) as begin:
+        served = begin()
+        with served.stream() as messages:
+            author.tell(Kind.INFO, "numbers", text="before")
+            seen = ids_until(messages, author.ends[-1])
+            served.kill()
+        author.tell(Kind.INFO, "numbers", text="while nobody serves")
+        again = begin("--port", str(served.port))
+        with again.stream(last_id=str(seen[-1])) as messages:
+            author.tell(Kind.INFO, "numbers", text="after")
+            seen += ids_until(messages, author.ends[-1])
     assert seen == author.ends
 
 
