@@ -14,6 +14,7 @@ from toy_command_line import Call
 
 from pipeline import files
 from pipeline.errors import StageFailed
+from pipeline.orchestrator import Orchestrator
 from pipeline.workspace import Workspace
 
 toy = toy_command_line.call
@@ -59,6 +60,17 @@ def test_a_rerun_that_fails_replaces_the_report(
     (text,) = reports(tmp_path)
     assert "Target met" not in text
     assert "<h2>Failed</h2>" in text
+
+
+def test_a_run_that_fails_looks_at_nothing_anew(toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may take minutes, as every byte of data that were found damaged, is left to the next run."""
+    toy(RUN)
+    monkeypatch.setenv("TOY_FAILURE", "stage")
+    monkeypatch.setattr(Orchestrator, "plan", lambda *_, **__: pytest.fail("it looks again"))
+    toy(f"{RUN} --force-eval", code=1)
+    (text,) = reports(tmp_path)
+    assert "<h2>Failed</h2>" in text
+    assert text.count("<td>done</td>") == 3 + 3  # in the timeline, and in the table of stages
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])

@@ -30,7 +30,7 @@ def report(settings: SettingsOptions, *, show: Open | None) -> Answer:
 
     session = open_session(settings)
     orchestrator = session.orchestrator()
-    sheet = sheet_of(session, orchestrator)
+    sheet = sheet_of(session, orchestrator, _planned(orchestrator))
     path = write_report(sheet, workspace=session.workspace)
     if show is not None:
         show(path)
@@ -64,7 +64,7 @@ def write_at_end(
         return None
     folder = session.workspace.results / orchestrator.run_name
     try:
-        sheet = sheet_of(session, orchestrator, outcomes)
+        sheet = sheet_of(session, orchestrator, _known(orchestrator, outcomes))
         if outcomes and is_written(sheet, folder):
             return folder / REPORT_NAME
         from pipeline.report.writer import write_report  # not where everything was done before
@@ -75,11 +75,8 @@ def write_at_end(
         return None
 
 
-def sheet_of(session: Session, orchestrator: Orchestrator, outcomes: Sequence[StageOutcome] = ()) -> RunSheet:
-    """Return the sheet of the run that `session` is about; `outcomes` are what was just done with its stages."""
-    known = {outcome.decision.stage: stage_of(outcome.decision.stage, outcome.record) for outcome in outcomes}
-    if len(known) < len(orchestrator.stages):
-        known = {**_planned(orchestrator), **known}
+def sheet_of(session: Session, orchestrator: Orchestrator, known: Mapping[str, SheetStage]) -> RunSheet:
+    """Return the sheet of the run that `session` is about; `known` says how its stages stand."""
     settings = session.settings
     # Hidden before anything is made of them: quoted twice, a secret would not be known again.
     values, origins = hide(settings.values()), settings.origins
@@ -90,6 +87,14 @@ def sheet_of(session: Session, orchestrator: Orchestrator, outcomes: Sequence[St
         settings={key: {"value": value, "origin": origins.get(key, "default")} for key, value in values.items()},
         stages=tuple(known[stage.name] for stage in orchestrator.stages),
     )
+
+
+def _known(orchestrator: Orchestrator, outcomes: Sequence[StageOutcome]) -> dict[str, SheetStage]:
+    if not outcomes:  # what was found damaged must not be read as a whole once more before the run ends
+        records = orchestrator.records()
+        return {stage.name: stage_of(stage.name, records.get(stage.name)) for stage in orchestrator.stages}
+    done = {outcome.decision.stage: stage_of(outcome.decision.stage, outcome.record) for outcome in outcomes}
+    return done if len(done) == len(orchestrator.stages) else {**_planned(orchestrator), **done}
 
 
 def _planned(orchestrator: Orchestrator) -> dict[str, SheetStage]:
