@@ -16,9 +16,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutation_list import MUTATIONS, Mutation
+import mutations_of_records
+import mutations_of_surroundings
+import mutations_of_training
+from mutation import Mutation
 
 ROOT = Path(__file__).parent.parent
+MUTATIONS = (
+    *mutations_of_records.MUTATIONS,
+    *mutations_of_training.MUTATIONS,
+    *mutations_of_surroundings.MUTATIONS,
+)
 _COPIED = ("pipeline", "stages", "tests", "benchmarks", "pyproject.toml", "README.md", "SECURITY.md")
 _PATIENCE = 120.0  # seconds for one test
 _RED = 1  # pytest's exit code for failed tests; others mean that nothing was tested

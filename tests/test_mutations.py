@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutation_list import MUTATIONS, Mutation
+from mutation import Mutation
+from mutations import MUTATIONS
 
 _ROOT = Path(__file__).parent.parent
 

@@ -1,0 +1,306 @@
+"""Protective steps of what is written: the commit protocol, the lock, records and what they vouch for."""
+
+from __future__ import annotations
+
+from mutation import Mutation
+
+_FILES = "pipeline/files.py"
+_SEALED = "pipeline/sealed.py"
+_LOCK = "pipeline/lock.py"
+_EXECUTION = "pipeline/execution.py"
+_OBSERVE = "pipeline/observe.py"
+_CACHE = "pipeline/stat_cache.py"
+
+MUTATIONS = (
+    # the commit protocol
+    Mutation(
+        "fsync of a file's bytes",
+        _FILES,
+        "        disk.fsync(descriptor)\n",
+        "",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the folder after a file got its name",
+        _FILES,
+        "        disk.rename(temporary, path)\n    disk.fsync_folder(path.parent)\n\n\ndef write_folder",
+        "        disk.rename(temporary, path)\n\n\ndef write_folder",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of a folder's entries before it gets its name",
+        _FILES,
+        "        disk.fsync_folder(temporary)\n",
+        "",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the parent after a folder got its name",
+        _FILES,
+        "        disk.rename(temporary, path)\n    disk.fsync_folder(path.parent)\n\n\ndef make_folder",
+        "        disk.rename(temporary, path)\n\n\ndef make_folder",
+        "test_files.py::test_order_of_operations",
+    ),
+    Mutation(
+        "fsync of the parent of a new folder",
+        _FILES,
+        "        disk.fsync_folder(path.parent)\n    _refuse_links(path)\n",
+        "    _refuse_links(path)\n",
+        "test_files.py::test_folder_of_a_killed_process_is_made_durable",
+    ),
+    Mutation(
+        "fsync of the parent of a folder that was there",
+        _FILES,
+        "    if not path.is_dir() or (os.access(path.parent, os.W_OK) and not path.is_mount()):\n",
+        "    if not path.is_dir():\n",
+        "test_files.py::test_folder_of_a_killed_process_is_made_durable",
+    ),
+    Mutation(
+        "the temporary and its rename",
+        _FILES,
+        "    temporary = _temporary_beside(path)\n    with _dropping(temporary, num_bytes=len(data)):\n",
+        "    temporary = path\n    path.unlink(missing_ok=True)\n    with _dropping(temporary, num_bytes=len(data)):\n",
+        "test_files.py::test_failed_write_leaves_the_old_file",
+    ),
+    Mutation(
+        "writing on after a short write",
+        _FILES,
+        "        while written < len(view):\n",
+        "        if written < len(view):\n",
+        "test_files.py::test_short_writes_are_continued",
+    ),
+    Mutation(
+        "the size check after a write",
+        _FILES,
+        "    if size != len(view):\n",
+        "    if False:\n",
+        "test_files.py::test_disk_that_says_it_took_more_than_it_did_is_found_out",
+    ),
+    Mutation(
+        "dropping the temporary of a failed write",
+        _FILES,
+        "                else:\n                    disk.unlink(temporary)\n",
+        "",
+        "test_files.py::test_failed_write_leaves_the_old_file",
+    ),
+    Mutation(
+        "the rename before a folder is removed",
+        _FILES,
+        "        disk.rename(path, doomed)\n",
+        "        doomed = path\n",
+        "test_files.py::test_removal_that_is_killed_leaves_no_half",
+    ),
+    Mutation(
+        "fsync after a removal",
+        _FILES,
+        "        disk.unlink(path)\n        disk.fsync_folder(path.parent)\n",
+        "        disk.unlink(path)\n",
+        "test_files.py::test_removal_is_durable",
+    ),
+    Mutation(
+        "fsync after setting aside",
+        _FILES,
+        "    disk.rename(path, path.with_name(name))\n    disk.fsync_folder(path.parent)\n",
+        "    disk.rename(path, path.with_name(name))\n",
+        "test_files.py::test_removal_is_durable",
+    ),
+    Mutation(
+        "refusing to write through links",
+        _FILES,
+        "    _refuse_links(path)\n    _durable",
+        "    _durable",
+        "test_files.py::test_nothing_is_written_through_a_link",
+    ),
+    Mutation(
+        "exclusive creation",
+        "pipeline/disk.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW",
+        "os.O_WRONLY | os.O_CREAT",
+        "test_files.py::test_new_file_takes_nobody_s_place",
+    ),
+    # documents
+    Mutation(
+        "the digest check of a document",
+        _SEALED,
+        "        return bool(seal == digest_json(document)) and data == _encode(document, seal)\n",
+        "        return True\n",
+        "test_sealed.py::test_every_changed_byte_is_found",
+    ),
+    Mutation(
+        "the size cap of a document",
+        "pipeline/reading.py",
+        "        if os.fstat(file.fileno()).st_size > max_bytes:\n",
+        "        if False:\n",
+        "test_sealed.py::test_huge_document_is_not_read",
+    ),
+    Mutation(
+        "refusing a newer format",
+        "pipeline/schema.py",
+        "        if version > self.version:\n",
+        "        if False:\n",
+        "test_schema.py::test_newer_format_names_the_version_needed",
+    ),
+    # the lock
+    Mutation(
+        "the kernel's lock",
+        _LOCK,
+        "            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "test_lock.py::test_second_run_is_told_who_works",
+    ),
+    Mutation(
+        "watching the lease of another machine",
+        _LOCK,
+        "            if self._moves(known):\n",
+        "            if False:\n",
+        "test_lock.py::test_run_on_another_machine_keeps_this_one_out",
+    ),
+    Mutation(
+        "leaving when another took over",
+        _LOCK,
+        '        if lease and lease["token"] != self._token:\n',
+        "        if False:\n",
+        "test_lock.py::test_holder_that_stood_still_leaves_when_another_took_over",
+    ),
+    Mutation(
+        "noticing that the workspace was moved",
+        _LOCK,
+        "        if not is_same:\n",
+        "        if False:\n",
+        "test_lock.py::test_workspace_that_was_moved_is_no_longer_held",
+    ),
+    Mutation(
+        "taking the lock for a run",
+        "pipeline/orchestrator.py",
+        "            lock = stack.enter_context(self._locked())\n",
+        "            lock = self._locked()\n",
+        "test_orchestrator.py::test_only_one_run_at_a_time",
+    ),
+    # records and what they vouch for
+    Mutation(
+        "removing the record before work begins",
+        _EXECUTION,
+        "        store.remove(path)\n",
+        "",
+        "test_execution.py::test_record_goes_before_work_begins",
+    ),
+    Mutation(
+        "looking at the inputs again when a stage is done",
+        _EXECUTION,
+        "        self._require_same_inputs(stage, context, result)\n",
+        "",
+        "test_execution.py::test_inputs_edited_while_a_stage_runs_are_found",
+    ),
+    Mutation(
+        "asking for the lock before a record is written",
+        _EXECUTION,
+        "        self._lock.require_held()\n",
+        "",
+        "test_execution.py::test_no_record_without_the_lock",
+    ),
+    Mutation(
+        "taking away links in the place of artifacts",
+        _EXECUTION,
+        "                if path.is_symlink():\n",
+        "                if False:\n",
+        "test_execution.py::test_link_in_place_of_an_artifact_is_damage",
+    ),
+    Mutation(
+        "removing records whose artifacts were overwritten",
+        _EXECUTION,
+        "        store.drop_superseded(record)\n",
+        "",
+        "test_execution.py::test_overwritten_results_take_their_record_along",
+    ),
+    Mutation(
+        "sweeping temporaries",
+        _EXECUTION,
+        "            files.sweep_temporaries(folder)\n",
+        "            pass\n",
+        "test_execution.py::test_leftovers_of_killed_writers_are_swept",
+    ),
+    Mutation(
+        "the digest check of an artifact",
+        _OBSERVE,
+        "        if cache.digest(path) != artifact.xxh3:\n",
+        "        if False:\n",
+        "test_orchestrator.py::test_damaged_artifacts_are_mended_alone",
+    ),
+    Mutation(
+        "refusing paths that lead out",
+        "pipeline/workspace.py",
+        "        if not any(real.is_relative_to(folder) for folder in (self.root, *self._folders.values())):\n",
+        "        if False:\n",
+        "test_workspace.py::test_paths_in_records_stay_inside",
+    ),
+    Mutation(
+        "the inode's change time in the cache of digests",
+        _CACHE,
+        "found.st_mtime_ns, found.st_ino, found.st_ctime_ns]",
+        "found.st_mtime_ns]",
+        "test_stat_cache.py::test_flipped_byte_with_size_and_mtime_kept_is_seen",
+    ),
+    Mutation(
+        "the inode's change time of many files together",
+        _CACHE,
+        "each.st_mtime_ns, each.st_ino, each.st_ctime_ns)",
+        "each.st_mtime_ns, 0, 0)",
+        "test_cached_run.py::test_it_notices",
+    ),
+    Mutation(
+        "looking for links on the way to remembered files",
+        _CACHE,
+        "        if files.leads_through_link(Path(place)):\n",
+        "        if False:\n",
+        "test_stat_cache.py::test_answer_is_forgotten_with_any_of_its_files",
+    ),
+    Mutation(
+        "not remembering what follows from fresh files",
+        _CACHE,
+        " and all(_is_older(each, than=self._opened) for each in stats)",
+        "",
+        "test_stat_cache.py::test_links_and_fresh_files_are_not_remembered",
+    ),
+    Mutation(
+        "not remembering what follows from links",
+        _CACHE,
+        "os.fspath(path), _signature(path.stat()))",
+        "os.fspath(path), _signature(path.lstat()))",
+        "test_stat_cache.py::test_links_and_fresh_files_are_not_remembered",
+    ),
+    Mutation(
+        "dropping what is remembered when a validation finds damage",
+        "pipeline/validation.py",
+        "            cache.clear()\n",
+        "            pass\n",
+        "test_cached_run.py::test_what_only_a_deep_validation_sees_is_mended_by_the_next_run",
+    ),
+    Mutation(
+        "dropping what is remembered when a run has met damage",
+        "pipeline/orchestrator.py",
+        "            if isinstance(error, IntegrityError):\n",
+        "            if False:\n",
+        "test_cached_run.py::test_record_that_rots_unseen_ends_one_run_only",
+    ),
+    Mutation(
+        "not remembering files that changed after they were read",
+        _CACHE,
+        "        if is_unchanged and all(",
+        "        if all(",
+        "test_stat_cache.py::test_file_that_changed_after_it_was_read_is_not_remembered",
+    ),
+    Mutation(
+        "looking at all files of dates that cannot be remembered",
+        _CACHE,
+        "        except (OSError, IntegrityError, struct.error):\n            # A file",
+        "        except (OSError, IntegrityError):\n            # A file",
+        "test_stat_cache.py::test_date_that_fits_no_number_is_only_not_remembered",
+    ),
+    Mutation(
+        "not remembering fresh files",
+        _CACHE,
+        " and _is_older(after, than=started):",
+        ":",
+        "test_stat_cache.py::test_fresh_files_are_not_remembered",
+    ),
+)
