@@ -192,37 +192,6 @@ def test_only_what_is_damaged_is_made_again(call: Call, tmp_path: Path) -> None:
     assert actions(call("run --json")) == {"numbers": "repair", "squares": "skip", "cubes": "skip", "total": "skip"}
 
 
-@pytest.mark.parametrize(
-    ("option", "forced"),
-    [
-        ("--force-data", {"numbers"}),
-        ("--force-eval", {"total"}),
-        ("--force-all", {"numbers", "squares", "cubes", "total"}),
-    ],
-)
-def test_forced_stages_run_from_zero(call: Call, option: str, forced: set[str]) -> None:
-    """Each --force option forces what the pipeline's short name says, no more."""
-    call("run --quiet")
-    stages = call("run --json", option).document["stages"]
-    assert {stage["stage"] for stage in stages if stage["reason"] == "FORCED"} == forced
-
-
-@pytest.mark.parametrize("option", ["--force-data", "--force-all"])
-def test_a_plan_tells_of_forced_stages_what_the_run_does(call: Call, option: str) -> None:
-    """Also of those behind others that would run: a forced stage is not left alone, whatever comes of them."""
-    call("run --quiet")
-    planned, carried_out = (
-        {
-            (stage["stage"], stage["action"], stage["reason"])
-            for stage in call(f"{command} --json", option).document["stages"]
-            if stage["reason"] == "FORCED"
-        }
-        for command in ("plan", "run")
-    )
-    assert planned == carried_out
-    assert planned
-
-
 def test_until_does_a_stage_and_what_it_needs(call: Call) -> None:
     """The fork's other branch and what comes behind are left alone."""
     assert actions(call("run --json --until squares")) == {"numbers": "run", "squares": "run"}
