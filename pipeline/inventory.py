@@ -15,6 +15,7 @@ from pipeline.workspace import Workspace
 
 # What belongs to one run of a stage in `checkpoints/<stage>/`: its record, the note of its beginning, its folder.
 _NAME = re.compile(r"([0-9a-f]{32}(?:-[0-9a-f]{8})?)(\.json|\.begun|)")
+_LAST_OF_SECOND = 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Work:
         run: name of the whole run that began it; empty where an older version of this program has not noted it.
         config: its settings; None where that is not noted.
         inputs: the digest of each of its inputs; None where that is not noted.
-        touched_at: when its files last changed, in seconds since 1970; 0 where there is a record, which tells better.
+        changed_at: when its record, or of half-done work its state, was last written as the disk has it, in seconds
+            since 1970; of a copy that is when it was copied.
     """
 
     stage: str
@@ -35,7 +37,7 @@ class Work:
     config: Mapping[str, Any] | None = None
     inputs: Mapping[str, str] | None = None
     record: StageRecord | None = None
-    touched_at: float = 0.0
+    changed_at: float = 0.0
 
     @property
     def place(self) -> tuple[str, str]:
@@ -53,9 +55,15 @@ class Work:
         return "" if self.inputs is None else promise(self.stage, self.config_hash, self.inputs)
 
     @property
+    def finished_at(self) -> float:
+        """The whole second in which it was finished, since 1970; 0 as long as it is half-done."""
+        return datetime.fromisoformat(self.record.finished_at).timestamp() if self.record else 0.0
+
+    @property
     def last_at(self) -> float:
-        """When it was last worked on, in seconds since 1970."""
-        return datetime.fromisoformat(self.record.finished_at).timestamp() if self.record else self.touched_at
+        """When it was last worked on, in seconds since 1970: of a record the disk tells only the part of the second."""
+        second = self.finished_at
+        return min(max(self.changed_at, second), second + _LAST_OF_SECOND) if self.record else self.changed_at
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def take_inventory(workspace: Workspace) -> Inventory:
                 unreadable[path] = str(error)
                 continue
             told: dict[str, Any] = {"run": record.run, "config": record.config, "inputs": record.inputs}
-            works.append(Work(stage=folder.name, key=key, record=record, **told))
+            works.append(Work(stage=folder.name, key=key, record=record, changed_at=_changed_at(path), **told))
     return Inventory(tuple(works), unreadable)
 
 
@@ -116,7 +124,7 @@ def _half_done(state_folder: Path, *, workspace: Workspace) -> Iterator[Work]:
             run=str(known.get("run", "")),
             config=known.get("config"),
             inputs=known.get("inputs"),
-            touched_at=max(map(_changed_at, (state_folder, state_folder.with_name(f"{state_folder.name}.begun")))),
+            changed_at=max(map(_changed_at, (state_folder, state_folder.with_name(f"{state_folder.name}.begun")))),
         )
 
 

@@ -74,9 +74,10 @@ def find_runs(inventory: Inventory, *, stages: Sequence[Stage], started: Sequenc
     last = {run.name: run.at for run in started}
     for work in inventory.works:
         if work.run:
-            last[work.run] = max(last.get(work.run, 0.0), work.last_at)
-    # Works tell whole seconds. In the same one the log comes first: what is not in it may be what it could not take.
-    names = sorted(last, key=lambda name: (int(last[name]), name not in logged))
+            # What is logged needs no help of the disk, which tells of copies when they were made.
+            at = work.finished_at if work.run in logged else work.last_at
+            last[work.run] = max(last.get(work.run, 0.0), at)
+    names = sorted(last, key=last.__getitem__)
     runs = [
         Run(name, needs.of_hashes(logged[name].hashes) if name in logged and logged[name].hashes else needs.of(name))
         for name in names

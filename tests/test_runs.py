@@ -75,3 +75,23 @@ def test_half_done_work_counts_from_when_it_was_last_changed(
     for path in tmp_path.glob("checkpoints/*/*"):
         os.utime(path, (1_767_225_600 + (day - 1) * 86_400,) * 2)  # from the first of that January on
     assert call("gc --keep 1 --dry-run --json").document["kept_runs"] == [logged if day == 1 else half_done]
+
+
+@pytest.mark.parametrize("part", [0.25, 0.75])
+def test_within_a_second_the_disk_tells_when_an_unlogged_run_was_done(call: Call, tmp_path: Path, part: float) -> None:
+    """Records tell whole seconds; a copy, whose files are new, counts from the end of that second."""
+    call("run --quiet")
+    logged = call("status --json").document["run"]
+    _unlogged(call, tmp_path, 5)
+    unlogged = call("status --json", _COUNT.format(5)).document["run"]
+    for run in (logged, unlogged):
+        _set_times(tmp_path, run, 1)
+    log = tmp_path / "logs/events.jsonl"
+    log.write_text(log.read_text().replace("T00:00:00+", "T00:00:00.500+"))
+    for path in tmp_path.glob("checkpoints/*/*.json"):
+        os.utime(path, (1_767_225_600 + part,) * 2)
+    newest = unlogged if part > 0.5 else logged
+    assert call("gc --keep 1 --dry-run --json").document["kept_runs"] == [newest]
+    for path in tmp_path.glob("checkpoints/*/*.json"):
+        os.utime(path)
+    assert call("gc --keep 1 --dry-run --json").document["kept_runs"] == [unlogged]
