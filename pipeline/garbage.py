@@ -79,7 +79,7 @@ def find_garbage(
     A run that `is_at_work` here now has temporaries that look like those of a killed one.
     """
     inventory = take_inventory(workspace)
-    started = started_runs(workspace.logs / "events.jsonl")
+    started = started_runs(workspace.event_log)
     runs = find_runs(inventory, stages=stages, started=started)
     retention = retain(inventory, runs, stages=stages, keep=keep)
     doomed, doubts = _leavings(stages, retention, workspace)

@@ -24,7 +24,6 @@ from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME, Ru
 from pipeline.sealed import load_sealed
 from pipeline.workspace import MAX_NAME_BYTES, Workspace
 
-EVENTS_NAME = "events.jsonl"
 RESULTS_KIND = "results"
 _DIGITS = 16
 

@@ -16,7 +16,7 @@ from pipeline.report.history import History, HistoryFold
 from pipeline.report.parts import TableBlock
 from pipeline.report.sheet import REPORT_NAME, SHEET_NAME, RunSheet, SheetStage, load_sheet, stage_of
 from pipeline.report.verdict import Verdict
-from pipeline.report.writer import EVENTS_NAME, parts_of, results_of
+from pipeline.report.writer import parts_of, results_of
 from pipeline.ui.log_tail import LogChanged, Place, events_after
 from pipeline.ui.pages import Fragment, report_fragments
 from pipeline.ui.run_list import ListedRun
@@ -190,7 +190,7 @@ class LiveReport:
 
     def _read_on(self, opened: _Opened, run: str) -> None:
         # Its own events too where all its work is that of others: a page asks again until they have been read.
-        path, names, is_last = self._workspace.logs / EVENTS_NAME, {run, *opened.runs.values()}, False
+        path, names, is_last = self._workspace.event_log, {run, *opened.runs.values()}, False
         while not is_last:
             batch = events_after(path, opened.place, limit=_BATCH, runs=names)
             for logged in batch.events:

@@ -20,7 +20,6 @@ from pipeline.ui.log_tail import LogChanged, Place, events_after, identify
 from pipeline.ui.run_list import ListedRun, RunList
 from pipeline.workspace import Workspace
 
-EVENTS_NAME = "events.jsonl"
 _LOOK_SECONDS = 0.25  # a look is one `stat` where nothing has come
 _AROUND_SECONDS = 2.0  # between looks at who works here, who may die without a word
 _BATCH = 2000
@@ -57,7 +56,7 @@ class Watcher:
     """
 
     def __init__(self, workspace: Workspace, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = workspace.logs / EVENTS_NAME
+        self.path = workspace.event_log
         self.version = 0
         self.is_over = False
         self.lock = threading.Lock()
