@@ -112,12 +112,11 @@ def test_only_what_is_whole_is_finished() -> None:
     assert "finished" in dict(content(log, *STAGES).verdict.facts)
 
 
-@pytest.mark.parametrize("is_running", [True, False])
-def test_a_log_that_is_cut_off_is_not_believed_against_a_record(*, is_running: bool) -> None:
+def test_a_log_that_is_cut_off_is_not_believed_against_a_record() -> None:
     """What has a record was done: no interruption is counted, and what the log lacks is told as that."""
     log = begun()
     log.tell(Kind.METRICS, "training", step=10, loss=1.0)
-    made = content(log, *STAGES, is_running=is_running)
+    made = content(log, *STAGES)
     assert dict(made.verdict.facts)["interruptions"] == "0"
     timeline = made.sections[0].items[0]
     assert isinstance(timeline, Chart)
@@ -125,6 +124,15 @@ def test_a_log_that_is_cut_off_is_not_believed_against_a_record(*, is_running: b
     told = str([section for section in made.sections if section.title == "Warnings"])
     assert "the log of events is not whole: it does not tell how training ended" in told
     assert "before chunks were told" not in str(made)
+
+
+def test_a_run_at_work_has_a_record_before_it_says_so() -> None:
+    """In the moment between, as on a page that is live, the stage is done and the log lacks nothing."""
+    made = content(begun(), *STAGES, is_running=True)
+    timeline = made.sections[0].items[0]
+    assert isinstance(timeline, Chart)
+    assert timeline.rows[-1][4:] == ("done", "run training")
+    assert "not whole" not in str(made)
 
 
 def test_a_whole_log_is_no_trouble() -> None:

@@ -78,7 +78,8 @@ class StageHistory:
         """Return the history of a stage that was done, whatever the log says of its end."""
         if not self.is_cut_short:
             return self
-        last = replace(self.attempts[-1], ending="done", words="the log does not tell of its end")
+        words = "the log does not tell of its end" if self.attempts[-1].ending == "killed" else ""
+        last = replace(self.attempts[-1], ending="done", words=words)
         return replace(self, attempts=(*self.attempts[:-1], last))
 
 
@@ -98,9 +99,13 @@ class History:
     sessions: Mapping[int, Session]
 
     def with_done(self, done: Collection[str]) -> tuple[History, tuple[str, ...]]:
-        """Return this history with what is known from elsewhere: that the stages `done` are; and whose end it lacks."""
-        lacking = tuple(name for name in done if name in self.stages and self.stages[name].is_cut_short)
-        known = {name: self.stages[name].known_as_done() for name in lacking}
+        """Return this history with what is known from elsewhere: that the stages `done` are; and whose end it lacks.
+
+        An end that a run at work has not told yet is not lacking: its record is there a moment before.
+        """
+        cut_short = [name for name in done if name in self.stages and self.stages[name].is_cut_short]
+        known = {name: self.stages[name].known_as_done() for name in cut_short}
+        lacking = tuple(name for name in cut_short if self.stages[name].attempts[-1].ending == "killed")
         return replace(self, stages={**self.stages, **known}), lacking
 
     def newest(self, stage: str) -> Attempt | None:
