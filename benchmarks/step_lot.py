@@ -34,7 +34,7 @@ from stages.training.session import Session
 
 SEED = 20261121
 BLOCK = 10  # steps
-NUM_STEPS = {64: 24_000, 0: 6_000}  # by width; 0: as wide as makes a step take 5 ms
+NUM_STEPS = {64: 24_000, 0: 20_000}  # by width; 0: as wide as makes a step take 5 ms
 _NUM_WARM = 30  # blocks
 
 

@@ -12,6 +12,10 @@ import pytest
 # Before torch is loaded, here and in every process that a test starts: bits depend on the number of threads, and two
 # threads that share their cores with other work wait for each other at every operator.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# GNU readline, which pytest loads, leaves the size of the terminal to all that is started afterwards: with several
+# workers the tests would find another width than with one.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 import browser
 from met_codes import MetCodes

@@ -33,10 +33,14 @@ _MAX_PAUSE_SECONDS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A report as it stood when the log had been read through `place`; it is not drawn again before `next_at`."""
+    """A report as it stood when the log had been read through `place`; it is not drawn again before `next_at`.
+
+    Attributes:
+        standing: the state of the run, and whether its report was written; when that changes nothing is waited for.
+    """
 
     place: Place
-    state: str
+    standing: tuple[str, bool]
     stamp: object
     fragments: tuple[Fragment, ...]
     next_at: float
@@ -79,8 +83,8 @@ class LiveReport:
         `verdict` takes the place of the one that the records give, while the run is at work.
         """
         started, num_started = self._clock(), self._studio.num_started
-        known = self._drawn.get(run.name)
-        if known is not None and known.state == run.state and (stamp == known.stamp or started < known.next_at):
+        known, standing = self._drawn.get(run.name), (run.state, run.name in reports_in(self._workspace.results))
+        if known is not None and known.standing == standing and (stamp == known.stamp or started < known.next_at):
             return known
         sheet, records = self._sheet(run)
         problems: list[str] = []
@@ -104,7 +108,7 @@ class LiveReport:
         took = 0.0 if self._studio.num_started > num_started and not has_trouble else now - started
         drawn = Drawn(
             place=place,
-            state=run.state,
+            standing=standing,
             stamp=stamp,
             fragments=fragments,
             next_at=now + min(_MAX_PAUSE_SECONDS, self._pause_factor * took),
