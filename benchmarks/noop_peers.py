@@ -21,6 +21,7 @@ _QUIET = {
     "KEDRO_DISABLE_TELEMETRY": "1",
     "ZENML_ANALYTICS_OPT_IN": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start makes a database; 20 were not enough
     "USERNAME": "benchmark",  # Metaflow asks for one
 }
 
@@ -62,6 +63,7 @@ class Peer:
         shutil.copytree(_SOURCES / self.name, self.folder)
         shutil.copy(_SOURCES / "chain.py", self.folder)
         (self.folder / "chunks.json").write_text(json.dumps([path.name for path in found]))
+        (self.folder / "home" / "prefect").mkdir(parents=True)  # Prefect's database needs it, and does not make it
         environment = {"CHAIN_SOURCE": str(found[0].parent)}
         for line in (*self.before, self.run, self.again or self.run):
             self._command(line, environment).run(output=self.log)
