@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from pipeline.records import Target
 
 _ENDS = frozenset({Kind.RUN_FINISHED, Kind.STAGE_FAILED, Kind.INTERRUPTED})
 _VALIDATION = "validation_"  # begins the names of figures of the validation split
+_MAX_COUNT = 1 << 53  # above it integers are no floats any more, and shares of them cannot be told
 
 
 class State(StrEnum):
@@ -102,6 +104,12 @@ class RunView:
         with suppress(LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             self._fold(event, at=at)
 
+    def copy(self) -> RunView:
+        """Return the picture as it is now, which later events do not change."""
+        found = copy(self)
+        found.stages, found.warnings = dict(self.stages), list(self.warnings)
+        return found
+
     def _fold(self, event: Event, *, at: float) -> None:
         if event.kind is Kind.RUN_STARTED:
             self._begin(event.data, at=at)
@@ -157,6 +165,19 @@ def targets_of(data: Mapping[str, Any]) -> tuple[Target, ...]:
     )
 
 
+def _count(value: Any) -> int:
+    """Return a count; raises ValueError for one that no display can compute with."""
+    count = int(value)
+    if abs(count) > _MAX_COUNT:
+        raise ValueError(count.bit_length())
+    return count
+
+
+def _is_drawable(value: Any) -> bool:
+    """Return whether displays can compute with a figure if it is a number."""
+    return not isinstance(value, int) or abs(value) <= _MAX_COUNT
+
+
 def _decided(stage: StageView, data: Mapping[str, Any], _at: float) -> StageView:
     is_skipped = data["action"] == Action.SKIP
     return replace(
@@ -176,13 +197,13 @@ def _started(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:
 
 
 def _progressed(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:
-    done, total, unit = int(data["done"]), int(data["total"]), str(data["unit"])
-    told = dict(data.get("figures", {}))
+    done, total, unit = _count(data["done"]), _count(data["total"]), str(data["unit"])
+    told = {name: value for name, value in data.get("figures", {}).items() if _is_drawable(value)}
     # Of a training that is continued, they are those of a validation that an earlier process did.
     stage = _measured(stage, {name: told.pop(name) for name in list(told) if name.startswith(_VALIDATION)}, at)
     figures, chunks = told, stage.chunks
     if figures.get("num_chunks"):
-        chunks = ChunkCount(int(figures["epoch"]), int(figures["chunks_done"]), int(figures["num_chunks"]))
+        chunks = ChunkCount(_count(figures["epoch"]), _count(figures["chunks_done"]), _count(figures["num_chunks"]))
     known = stage.pace or Pace.begin(done=done, total=total, unit=unit, at=at)
     pace = known.after(done=done, total=total, unit=unit, at=at)
     return replace(stage, done=done, total=total, unit=unit, figures=figures, chunks=chunks, pace=pace)
@@ -202,7 +223,7 @@ def _measured(stage: StageView, data: Mapping[str, Any], _at: float) -> StageVie
 
 
 def _trained_chunk(stage: StageView, data: Mapping[str, Any], _at: float) -> StageView:
-    return replace(stage, chunks=ChunkCount(int(data["epoch"]), int(data["done"]), int(data["total"])))
+    return replace(stage, chunks=ChunkCount(_count(data["epoch"]), _count(data["done"]), _count(data["total"])))
 
 
 def _saved(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:

@@ -177,7 +177,7 @@ def test_nothing_looks_done_that_is_not(done: int, total: int, expected: str) ->
     assert "".join(span.text for span in strip(done, total, cells=5)) == expected
 
 
-@pytest.mark.parametrize("value", ["x", None, float("nan"), float("inf"), [], {}, 1e300])
+@pytest.mark.parametrize("value", ["x", None, float("nan"), float("inf"), [], {}, 1e300, 10**400, -(10**400)])
 def test_whatever_a_log_holds_can_be_drawn(value: Any) -> None:
     """Figures may be anything: a log may have been written by anybody."""
     figures = dict.fromkeys(_FIGURES, value)
@@ -186,6 +186,8 @@ def test_whatever_a_log_holds_can_be_drawn(value: Any) -> None:
         *_TRAINING,
         (12.0, Kind.PROGRESS, "training", {**_training(1100), "figures": figures}),
         (12.0, Kind.PROGRESS, "training", _training(1100, **counted)),
+        (12.0, Kind.PROGRESS, "training", {**_training(1100), "done": value}),
+        (12.0, Kind.CHUNK, "training", {"epoch": 0, "done": 1, "total": value}),
         (12.0, Kind.METRICS, "training", {"step": 1, "validation_ap": value}),
         (12.0, Kind.CHECKPOINT, "training", {"step": 1, "num_bytes": 1, "seconds": value}),
     )  # fmt: skip
