@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import hmac
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -40,6 +40,9 @@ class Guard:
         self._token = token
         # Cookies know no ports: by this name several servers on one machine, or behind tunnels, do not mix theirs up.
         self._cookie = f"pipeline-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+        # For the same reason a browser sends it to every server on this machine: from it nobody learns the token. It is
+        # made of that, so that open pages find back after a restart with the same one.
+        self._pass = hmac.new(token.encode(), b"cookie of the live page", "sha256").hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,7 +87,7 @@ class Guard:
             # what this page itself asks for.
             place = answer.headers["location"].replace("&", "&amp;").replace('"', "%22").replace("<", "%3C")
             answer = HTMLResponse(_BOUNCE.format(place, place))
-        answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(self._cookie, self._pass, httponly=True, samesite="strict", path="/")
         return answer
 
     def _has_cookie(self, headers: Headers) -> bool:
@@ -94,16 +97,17 @@ class Guard:
                 cookies.load(line)
             except CookieError:
                 continue
-            if self._cookie in cookies and self._is_token(cookies[self._cookie].value):
+            if self._cookie in cookies and _is_same(cookies[self._cookie].value, self._pass):
                 return True
         return False
 
     def _gives_token(self, scope: Scope) -> bool:
-        return any(self._is_token(value) for name, value in _query(scope) if name == _TOKEN)
+        return any(_is_same(value, self._token) for name, value in _query(scope) if name == _TOKEN)
 
-    def _is_token(self, text: str) -> bool:
-        # In a time that does not depend on how much of it is right.
-        return secrets.compare_digest(text.encode(errors="replace"), self._token.encode())
+
+def _is_same(text: str, secret: str) -> bool:
+    # In a time that does not depend on how much of it is right.
+    return hmac.compare_digest(text.encode(errors="replace"), secret.encode())
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 from contextlib import suppress
+from itertools import count
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipeline.options import SettingsOptions
 from pipeline.ui.app import Site
 from pipeline.workspace import Workspace
 
 _NICENESS = 10  # whatever runs beside it goes first
-_MAX_CONNECTIONS = 256
+_MAX_SILENT = 128  # connections on which nothing is being answered
 _GRACE_SECONDS = 1  # for clients that do not read
 
 
@@ -26,17 +29,40 @@ def serve(listener: socket.socket, *, workspace: Workspace, options: SettingsOpt
     config = uvicorn.Config(
         site.application(token=token),
         loop="asyncio",
-        http="h11",
+        http=_Connection,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,  # the token stands in the first line
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     _Server(config, site).run(sockets=[listener])
+
+
+class _Connection(H11Protocol):
+    """A connection that makes room for a new one where it asks for nothing.
+
+    Whoever has no token can open any number of them, but keeps nobody out: what is answered to him is short, and then
+    the silent ones that came first are closed.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, and close those that have been silent for longest where there are too many."""
+        super().connection_made(transport)
+        self._number = next(_numbers)
+        silent = [each for each in self.connections if isinstance(each, _Connection) and each.is_silent]
+        for each in sorted(silent, key=lambda one: one._number)[:-_MAX_SILENT]:
+            each.transport.abort()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is being answered on it."""
+        return self.cycle is None or self.cycle.response_complete
+
+
+_numbers = count()
 
 
 class _Server(uvicorn.Server):
