@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from html import escape
 from pathlib import Path
 from socket import socket
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from pipeline.answer import Answer
@@ -48,7 +50,7 @@ def ui(settings: SettingsOptions, *, port: int, token_file: Path | None, show: O
 def _serve(
     listener: socket, workspace: Workspace, settings: SettingsOptions, *, token: str, url: str, show: Open | None
 ) -> None:
-    with ExitStack() as stack:
+    with _ended_by_signals(), ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))  # the way to end it
         stack.enter_context(listener)
         from pipeline.ui.server import serve
@@ -59,8 +61,35 @@ def _serve(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-ui-")))
             file = folder / "open.html"
             file.write_text(_BOUNCE.format(escape(url)))
-            show(file)
+            # In a thread: some browsers stay in the foreground, and the page is to be there for them.
+            Thread(target=show, args=(file,), name="browser", daemon=True).start()
         serve(listener, workspace=workspace, options=settings, token=token)
+
+
+class _Told(BaseException):
+    """A signal has asked for the end."""
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and the end of the terminal, tidy up what is inside; then the process ends as by SIGTERM."""
+
+    def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: not while it is being tidied up
+        raise _Told
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, end)
+    if before[signal.SIGHUP] is signal.SIG_DFL:  # and not where `nohup` has put another
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    except _Told:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _require_packages() -> None:
