@@ -256,8 +256,8 @@ MUTATIONS = (
     Mutation(
         "comparing the whole token",
         "pipeline/ui/access.py",
-        'secrets.compare_digest(text.encode(errors="replace"), self._token.encode())',
-        "bool(text) and self._token.startswith(text)",
+        'hmac.compare_digest(text.encode(errors="replace"), secret.encode())',
+        "bool(text) and secret.startswith(text)",
         "test_ui_server.py::test_without_the_token_nothing_is_told",
     ),
     Mutation(
@@ -296,6 +296,27 @@ MUTATIONS = (
         "test_ui_server.py::test_the_token_becomes_a_cookie_and_leaves_the_address",
     ),
     Mutation(
+        "making room for those who ask",
+        "pipeline/ui/server.py",
+        "[:-_MAX_SILENT]:",
+        "[:0]:",
+        "test_ui_server.py::test_who_has_no_token_keeps_nobody_out",
+    ),
+    Mutation(
+        "taking the token along at SIGTERM",
+        "pipeline/commands/ui.py",
+        "    signal.signal(signal.SIGTERM, end)\n",
+        "",
+        "test_ui_command.py::test_it_serves_beside_a_browser_in_the_foreground_and_leaves_no_token",
+    ),
+    Mutation(
+        "what is known at one moment",
+        "pipeline/ui/watcher.py",
+        "view=self._view.copy(),",
+        "view=self._view,",
+        "test_ui_watcher.py::test_what_is_known_at_one_moment_is_of_one_place",
+    ),
+    Mutation(
         "listening on this machine alone",
         "pipeline/ui/address.py",
         '_HOST = "127.0.0.1"',
@@ -307,7 +328,7 @@ MUTATIONS = (
         "pipeline/ui/address.py",
         "if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:",
         "if False:",
-        "test_ui_server.py::test_a_token_that_others_may_know_is_refused",
+        "test_ui_command.py::test_a_token_that_others_may_know_is_refused",
     ),
     Mutation(
         "reports that are no links",

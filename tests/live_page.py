@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from browser import Visit
+
 from pipeline.events import Event, Kind
 from pipeline.reporting import EventLog
 from pipeline.workspace import Workspace
@@ -212,3 +214,20 @@ class Author:
 
 def _fail(text: str) -> None:
     raise AssertionError(text)
+
+
+def wait_for_state(visit: Visit, words: str) -> None:
+    """Wait until the page says this of its connection."""
+    visit.page.get_by_role("status").get_by_text(words, exact=True).wait_for()
+
+
+def wait_for_id(visit: Visit, last: int) -> list[int]:
+    """Wait until the page has seen the event with this id, and return the ids of all that it has seen."""
+    visit.page.locator(f'#live[data-last="{last}"]').wait_for(state="attached")
+    found: list[int] = visit.page.evaluate("window.pipelineEvents.ids")
+    return found
+
+
+def wait_for_panel(visit: Visit, through: int) -> None:
+    """Wait until the page shows the run as it stands at this offset."""
+    visit.page.locator(f'#panel[data-through="{through}"]').wait_for(state="attached")

@@ -11,8 +11,10 @@ from live_page import Author
 
 from pipeline.events import Kind
 from pipeline.records import Target
+from pipeline.report.content import Content, Section
 from pipeline.report.verdict import Verdict
 from pipeline.ui.live_report import Drawn, LiveReport, reports_in
+from pipeline.ui.pages import report_fragments
 from pipeline.ui.run_list import ListedRun
 from pipeline.ui.studio import Studio
 from pipeline.workspace import Workspace
@@ -64,6 +66,33 @@ def test_a_log_that_grows_is_read_on_and_gives_what_one_reading_gives(tmp_path: 
     assert _titles(last) == ["Stages", "Chunks of training", "Curves of training"]
     for words in ("resume", "killed", "interrupted"):
         assert words in _html(last)
+
+
+def test_a_section_that_comes_in_the_middle_leaves_the_others_in_their_places(tmp_path: Path, studio: Studio) -> None:
+    """Their names are made of their titles: what is open on a page stays open, and links lead where they did."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    author = Author(workspace.root)
+    author.begin(RUN, stages=("training",))
+    author.tell(Kind.STAGE_STARTED, "training", action="run")
+    author.tell(Kind.METRICS, "training", step=1, loss=1.0)
+    report = LiveReport(workspace, studio, pause_factor=0)
+    before = report.draw(_listed(stages=("training",)), verdict=None, stamp=0)
+    chunk = {"epoch": 0, "chunk": 0, "done": 1, "total": 2, "samples": 9, "skipped": 0, "loss": 1.0}
+    author.tell(Kind.CHUNK, "training", **chunk)
+    after = report.draw(_listed(stages=("training",)), verdict=None, stamp=1)
+    assert [each.id for each in before.fragments] == ["verdict", "part-stages", "part-curves-of-training"]
+    ids = ["verdict", "part-stages", "part-chunks-of-training", "part-curves-of-training"]
+    assert [each.id for each in after.fragments] == ids
+    assert '<section id="part-curves-of-training" aria-labelledby="title-curves-of-training">' in _html(after)
+
+
+def test_sections_of_the_same_title_have_places_of_their_own() -> None:
+    """As those of two stages whose names differ in nothing that an address can tell."""
+    verdict = Verdict(mood="plain", text="At work")
+    sections = tuple(Section(title=title) for title in ("Curves of a", "curves of A!", "Curves of a 2", "???"))
+    found = report_fragments(Content(run=RUN, profile="", verdict=verdict, sections=sections), pictures=(), trouble="")
+    names = ["curves-of-a", "curves-of-a-2", "curves-of-a-2-2", "section"]
+    assert [each.id for each in found[1:]] == [f"part-{name}" for name in names]
 
 
 def test_a_log_that_is_replaced_is_read_anew(tmp_path: Path, studio: Studio) -> None:

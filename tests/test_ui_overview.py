@@ -80,18 +80,33 @@ def test_half_done_work_is_among_the_records(planner: Planner, tmp_path: Path) -
     assert (record.seconds, record.finished, record.is_current) == (None, "", False)
 
 
-def test_nothing_is_looked_at_twice_for_the_same_stamp_or_too_soon(call: Call, tmp_path: Path) -> None:
-    """However many look: the files of a workspace may be many."""
+def test_nothing_is_looked_at_again_too_soon(call: Call, tmp_path: Path) -> None:
+    """However many look: the files of a workspace may be many. Who is given the old state learns when to ask again."""
     call("run --quiet")
     now = 0.0
     planner = Planner(SettingsOptions(workspace=tmp_path), clock=lambda: now)
     first = planner.overview(0)
     assert planner.overview(0) is first
+    assert planner.outdated(0) is None
+    now = 0.5
     assert planner.overview(1) is first
-    now = 1.0
-    assert planner.overview(1) is first
+    assert planner.outdated(1) == 1.5
     now = 2.5
-    assert planner.overview(1) is not first
+    second = planner.overview(1)
+    assert second is not first
+    assert planner.outdated(1) is None
+    now = 5.0
+    assert planner.overview(1) is not second
+
+
+def test_what_no_event_tells_of_is_seen_too(planner: Planner, tmp_path: Path) -> None:
+    """A settings file that was edited, and a file that is gone: the log says nothing of either."""
+    planner.overview(0)
+    (tmp_path / "pipeline.toml").write_text("numbers.count = 6\n")
+    assert planner.overview(0).stages[0].reason == "CONFIG_CHANGED"
+    (tmp_path / "pipeline.toml").unlink()
+    next(tmp_path.glob("datasets/*/00002.json")).unlink()
+    assert planner.overview(0).stages[0].action == "REPAIR"
 
 
 def test_what_hinders_a_plan_is_told_with_its_code(planner: Planner, call: Call, tmp_path: Path) -> None:

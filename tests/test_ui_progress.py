@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.event_reader import LoggedEvent
 from pipeline.events import Event, Kind
 from pipeline.picture import picture
+from pipeline.reporting import Wording
 from pipeline.run_view import RunView
+from pipeline.ui.pages import part
 from pipeline.ui.progress import Figure, panel_of
+from pipeline.ui.stream import words_of
 
 _FIGURES = {
     "epoch": 1,
@@ -94,6 +98,49 @@ def test_what_looks_at_work_without_a_process_was_killed() -> None:
     assert panel.stages[1].figures
     assert panel.stages[1].strip
     assert "current" not in panel.stages[1].strip.cells
+
+
+@pytest.mark.parametrize("name", ["gpu_use", "gpu_memory_gb", "eta_seconds", "validated", "validation_ap", "lr"])
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), "words", [], None])
+def test_figures_may_be_anything(name: str, value: Any) -> None:
+    """A line that somebody has written by hand costs at most its own figure."""
+    view = _training()
+    figures = {**_FIGURES, name: value}
+    view.take(Event(Kind.PROGRESS, "training", {"done": 61, "total": 100, "unit": "steps", "figures": figures}), at=1.0)
+    panel = panel_of(view, at=1060.0, is_at_work=True)
+    assert panel.trouble == ""
+    assert Figure(name="loss", value="0.1235") in panel.stages[1].figures
+
+
+def test_a_run_that_cannot_be_shown_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its place on the page, which the others have too."""
+
+    def fail(*_args: object, **_named: object) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr("pipeline.ui.progress._stage", fail)
+    panel = panel_of(_training(), at=1060.0, is_at_work=True)
+    assert (panel.run, panel.stages, panel.trouble) == ("test-1", (), "This run cannot be shown: too large")
+    assert '<p class="error">This run cannot be shown: too large</p>' in part("panel", panel)
+
+
+def test_long_words_are_cut_and_of_many_warnings_the_newest_are_shown() -> None:
+    """The page of a run is sent again and again; it says what it leaves out."""
+    view = _view(
+        *((Kind.WARNING, "data", {"text": f"{number}"}) for number in range(70)),
+        (Kind.WARNING, "data", {"text": "long " * 200_000}),
+        (Kind.STAGE_FAILED, "data", {"error": "x" * 1_000_000}),
+    )
+    panel = panel_of(view, at=2000.0, is_at_work=False)
+    assert panel.warnings[0] == "data: 21"
+    assert len(panel.warnings) == 50
+    assert panel.warnings[-1].endswith("… (998,006 more characters are in the log)")
+    text = part("panel", panel)
+    assert "Warnings (71)" in text
+    assert "The newest 50; all are in the log." in text
+    assert len(text) < 20_000
+    wording, logged = Wording(), LoggedEvent(0.0, "test-1", Event(Kind.INFO, "", {"text": "x" * 1_000_000}), 1)
+    assert len(words_of(logged, wording)) < 2100
 
 
 @pytest.mark.parametrize(

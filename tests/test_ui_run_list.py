@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -84,7 +85,14 @@ def test_the_run_that_was_started_last_comes_first_and_only_it_can_be_at_work() 
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"run": "x", "stages": 5}, {"run": "x", "config_hashes": []}, {"run": "x", "targets": [{"minimum": "?"}]}],
+    [
+        {},
+        {"run": "x", "stages": 5},
+        {"run": "x", "config_hashes": []},
+        {"run": "x", "targets": [{"minimum": "?"}]},
+        {"run": RUN, "stages": 5},
+        {"run": "a\ud800b"},
+    ],
 )
 def test_a_log_may_say_anything(data: dict[str, object]) -> None:
     """What is no start of a run is none; those that are there stay."""
@@ -94,3 +102,14 @@ def test_a_log_may_say_anything(data: dict[str, object]) -> None:
     log.events[-1].event.data.update(data)
     log.tell(Kind.RUN_FINISHED, run="never started")
     assert [run.name for run in _runs(log)] == [RUN]
+    listed = RunList()
+    for logged in log.events:
+        listed.take(logged)
+    assert listed.newest == RUN
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a\nb", "a b", "a/b", "a/report", "a?b", "a#b", "ü", "~1", ".a"])
+def test_every_run_has_an_address_that_browsers_leave_as_it_is(name: str) -> None:
+    """The names that we make are their own addresses; of all others it is a digest."""
+    assert ListedRun(name="small-1234abcd").address == "small-1234abcd"
+    assert re.fullmatch("~[0-9a-f]{16}", ListedRun(name=name).address)

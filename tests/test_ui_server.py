@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
-import shutil
-import signal
+import re
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import pytest
 import toy_command_line
-from live_page import Author, Served, serving, token_file
+from live_page import Author, Served, serving
 from toy_command_line import Call
 
 from pipeline.events import Kind
@@ -35,8 +37,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     author.tell(Kind.METRICS, "numbers", step=1, **{_HOSTILE: 1.0})
     author.tell(Kind.WARNING, "numbers", text=_HOSTILE)
     author.tell(Kind.STAGE_FAILED, "numbers", error=_HOSTILE)
-    for name in (_HOSTILE, "..", "../secret", "/etc/passwd"):
+    for name in ("two\nlines", _HOSTILE, "..", "../secret", "/etc/passwd"):
         author.begin(name, stages=(name, "total"))
+    author.tell(Kind.RUN_STARTED, run="a\ud800b", stages=["total"])
+    author.tell(Kind.RUN_STARTED, run="odd", stages=5)
     author.close()
     (root / "secret").mkdir()
     for folder in (root / "results" / "small-12345678", root / "secret", root.parent):
@@ -50,13 +54,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.parametrize("path", _PATHS)
 def test_without_the_token_nothing_is_told(served: Served, path: str) -> None:
     """Not even a style sheet: neither without any, nor with a wrong one, nor with one in the wrong place."""
-    wrong = [{}, {"Cookie": "pipeline=x"}, {"Cookie": served.cookie()[:-1]}, {"Authorization": served.token}]
+    cookie = served.cookie()
+    wrong = [{}, {"Cookie": "pipeline=x"}, {"Cookie": cookie[:-1]}, {"Authorization": served.token}]
+    # The token is no cookie, and the cookie no token: who gets one of them has nothing of the other.
+    wrong.append({"Cookie": f"{cookie.partition('=')[0]}={served.token}"})
     for headers in wrong:
         answer = served.request(path, headers=headers, has_cookie=False)
         assert (answer.status, answer.read()[:4]) == (403, b"403:")
-    answer = served.request(f"{path}?token={served.token[:-1]}", has_cookie=False)
-    assert answer.status == 403
-    assert answer.getheader("Set-Cookie") is None
+    for token in (served.token[:-1], cookie.partition("=")[2]):
+        answer = served.request(f"{path}?token={token}", has_cookie=False)
+        assert answer.status == 403
+        assert answer.getheader("Set-Cookie") is None
 
 
 def test_the_token_becomes_a_cookie_and_leaves_the_address(served: Served) -> None:
@@ -66,6 +74,7 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(served: Served) -> No
     cookie = answer.getheader("Set-Cookie") or ""
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
+    assert served.token not in cookie
     answer = served.request(f"//evil.example/?token={served.token}", has_cookie=False)
     assert (answer.getheader("Location") or "").startswith("/evil.example/")
 
@@ -162,6 +171,41 @@ def test_hostile_words_of_a_log_stay_words(served: Served) -> None:
         assert "&lt;img src=x onerror=" in text
 
 
+def test_every_run_of_the_list_has_a_page(served: Served) -> None:
+    """Whatever it is called: each link of the list leads to its page, with its sections."""
+    addresses = re.findall(r'<th scope="row"><a href="(/runs/[^"]*)">([^<]*)</a>', served.text("/"))
+    names = [html.unescape(name) for _, name in addresses]
+    assert names == ["/etc/passwd", "../secret", "..", _HOSTILE, "two\nlines", "small-12345678"]
+    for address, name in addresses:
+        assert f'data-run="{name}"' in served.text(address)
+        assert json.loads(served.text(f"{address}/sections"))["fragments"][0]["id"] == "verdict"
+
+
+def test_who_has_no_token_keeps_nobody_out(served: Served) -> None:
+    """However many connections he opens and says nothing, or half of something; nothing times them out."""
+    with ExitStack() as stack:
+        for number in range(300):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=30))
+            one.sendall(b"" if number % 2 else b"GET / HTTP/1.1\r\nHost: local")
+        assert "<script" in served.text("/")
+        connections = psutil.Process(served.process.pid).net_connections()
+        assert sum(each.status == "ESTABLISHED" for each in connections) <= 140
+
+
+def test_streams_that_are_open_are_limited_and_leave_when_they_are_closed(served: Served) -> None:
+    """Also for those who may look; pages are answered nevertheless."""
+    with ExitStack() as stack:
+        cookie = {"Cookie": served.cookie()}
+        statuses = []
+        for _ in range(129):
+            answer = stack.enter_context(served.request("/events", headers=cookie, has_cookie=False))
+            statuses.append(answer.status)
+        assert statuses == [200] * 128 + [503]
+        assert "<script" in served.text("/")
+    # It learns of each end when it tells something the next time.
+    assert any(served.request("/events").status == 200 for _ in range(1000))
+
+
 def test_it_listens_on_this_machine_alone(served: Served) -> None:
     """On the loopback interface, whatever other addresses the machine has."""
     listening = [each for each in psutil.Process(served.process.pid).net_connections() if each.status == "LISTEN"]
@@ -219,114 +263,8 @@ def test_a_broken_settings_file_is_told_in_place_of_the_plan(call: Call, tmp_pat
     assert text.count("<tr data-run=") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_when_told_also_with_streams_that_are_open(tmp_path: Path, number: int) -> None:
-    """Quietly: Ctrl+C is the way to end it, and no client can keep it."""
-    Author(tmp_path).begin()
-    with serving(tmp_path) as served, served.stream() as messages:
-        next(messages)
-        served.process.send_signal(number)
-        assert served.process.wait(20) == (0 if number == signal.SIGINT else -signal.SIGTERM)
-        assert list(messages)[-1].kind in ("log", "view")
-
-
-def test_a_token_from_a_file_makes_an_address_that_stays(tmp_path: Path) -> None:
-    """So that open pages find back after a restart; all others are new each time."""
-    (tmp_path / "logs").mkdir()
-    with serving(tmp_path) as first, serving(tmp_path) as second:
-        assert first.token != second.token
-    options = ("--token-file", str(token_file(tmp_path)))
-    with serving(tmp_path, *options) as first:
-        cookie = first.cookie()
-    with serving(tmp_path, "--port", str(first.port), *options) as again:
-        assert again.url == first.url
-        assert again.request("/", headers={"Cookie": cookie}, has_cookie=False).status == 200
-
-
 def test_it_works_at_a_low_priority(served: Served) -> None:
     """Whatever runs beside it goes first; so does whatever runs beside the process that draws its charts."""
     served.text("/runs/small-12345678/sections")
     process = psutil.Process(served.process.pid)
     assert {each.nice() for each in [process, *process.children()]} == {max(10, min(19, os.nice(0) + 10))}
-
-
-def test_for_a_program_the_address_comes_as_json(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One object, as of every command, before it serves."""
-    (tmp_path / "logs").mkdir()
-    monkeypatch.setattr("pipeline.ui.server.serve", lambda listener, **_: listener.getsockname())
-    document = call("ui --json").document
-    assert (document["command"], document["workspace"]) == ("ui", str(tmp_path))
-    assert document["url"].startswith(f"http://127.0.0.1:{document['port']}/?token=")
-
-
-@pytest.mark.parametrize("problem", ["missing", "readable by others", "too short", "a folder"])
-def test_a_token_that_others_may_know_is_refused(call: Call, tmp_path: Path, problem: str) -> None:
-    """Each problem is named, with the command that makes a good one."""
-    (tmp_path / "logs").mkdir()
-    file = token_file(tmp_path)
-    if problem == "missing":
-        file.unlink()
-    elif problem == "readable by others":
-        file.chmod(0o640)
-    elif problem == "too short":
-        file.write_text("abc")
-    else:
-        file.unlink()
-        file.mkdir()
-    ended = call("ui --token-file token", code=2)
-    assert "error[E0225]" in ended.err
-    assert "openssl rand" in ended.err
-
-
-def test_a_port_that_is_taken_is_an_error_with_a_remedy(call: Call, tmp_path: Path) -> None:
-    """It says which, and what to do."""
-    (tmp_path / "logs").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = call(f"ui --port {port}", code=2)
-    assert f"error[E0224]: cannot listen on 127.0.0.1:{port}: Address already in use" in ended.err
-    assert "--port" in ended.err
-
-
-def test_where_there_is_no_workspace_it_says_so(call: Call, tmp_path: Path) -> None:
-    """A folder in which no run has ever worked."""
-    ended = call("ui", code=2)
-    assert f"error[E0227]: {tmp_path} is no workspace" in ended.err
-
-
-def test_a_log_that_cannot_be_read_is_an_error_at_the_start(call: Call, tmp_path: Path) -> None:
-    """Rather than a page that stays empty."""
-    (tmp_path / "logs").mkdir()
-    os.mkfifo(tmp_path / "logs" / "events.jsonl")
-    assert "error[E0406]" in call("ui", code=4).err
-
-
-def test_missing_packages_are_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs them."""
-    (tmp_path / "logs").mkdir()
-    find_spec = __import__("importlib.util").util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else find_spec(name))
-    ended = call("ui", code=2)
-    assert "error[E0226]: the live page needs packages that are not installed: uvicorn" in ended.err
-
-
-@pytest.mark.skipif(shutil.which("sh") is None, reason="the stand-in for a browser is a shell script")
-def test_a_browser_is_given_a_file_that_only_its_user_can_read(tmp_path: Path) -> None:
-    """The token stands in no command line, where all users of the machine would see it."""
-    (tmp_path / "logs").mkdir()
-    told = tmp_path / "told"
-    browser = tmp_path / "browser"
-    browser.write_text(
-        f'#!/bin/sh\nfile="${{1#file://}}"\necho "$*" >{told}.part\nstat -c %a "${{file%/*}}" >>{told}.part\n'
-        f'cat "$file" >>{told}.part\nmv {told}.part {told}\n'
-    )
-    browser.chmod(0o700)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BROWSER", str(browser))
-        with serving(tmp_path, "--open") as served:
-            served.text("/")
-            arguments, mode, page = told.read_text().split("\n", 2)
-    assert served.token not in arguments
-    assert mode == "700"
-    assert f'content="0;url={served.url}"' in page
-    assert not Path(arguments.removeprefix("file://")).exists()

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live_page import Author, Message, Served, ids_until, killable, serving, token_file
@@ -188,6 +189,54 @@ def test_the_newest_run_as_it_stands_comes_with_its_events(served: Served, autho
     assert "<span>0.125</span>" in view.data["html"]
     # Nobody holds the workspace, so what was at work was killed.
     assert view.data["title"] == "numbers: killed: the log ends here"
+
+
+def test_a_page_is_sent_its_own_run_also_when_a_newer_one_works(served: Served, author: Author) -> None:
+    """It may have been looked away from while its run ended and the next began; once is enough."""
+    author.begin("small-1")
+    author.tell(Kind.STAGE_STARTED, "numbers", action="run")
+    end = author.tell(Kind.INTERRUPTED, "numbers", signal=2, where="number 2")
+    author.begin("small-2")
+    with served.stream("?run=small-1") as messages:
+        while (view := _next(messages, "view").data)["run"] != "small-1" or view["through"] != end:
+            pass
+        assert view["state"] == "interrupted"
+        assert "interrupted" in view["title"]
+        author.tell(Kind.STAGE_STARTED, "numbers", action="run")
+        with served.stream() as others:
+            while (newest := _next(others, "view").data)["through"] != author.ends[-1]:
+                pass
+        assert newest["run"] == "small-2"
+        last = author.tell(Kind.INFO, "numbers", text="last")
+        told = [next(messages)]
+        while told[-1].id != str(last):
+            told.append(next(messages))
+        assert {each.kind for each in told} - {"beat"} == {"log"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (Kind.RUN_STARTED, "", {"run": "odd", "stages": 5}),
+        (Kind.RUN_STARTED, "", {"run": "odd", "stages": [], "config_hashes": [1]}),
+        (Kind.RUN_STARTED, "", {"run": "a\ud800b", "stages": []}),
+        (Kind.PROGRESS, "numbers", {"done": 1, "total": 2, "unit": "numbers", "figures": {"gpu_use": 10**400}}),
+        (Kind.PROGRESS, "numbers", {"done": 10**400, "total": 2, "unit": "numbers"}),
+    ],
+)
+def test_a_line_that_somebody_has_written_by_hand_breaks_nothing(
+    served: Served, author: Author, odd: tuple[Kind, str, dict[str, Any]]
+) -> None:
+    """Neither the stream, nor a page."""
+    author.begin()
+    author.tell(Kind.STAGE_STARTED, "numbers", action="run")
+    kind, stage, data = odd
+    end = author.tell(kind, stage, **data)
+    with served.stream() as messages:
+        view = next(each for each in messages if each.kind == "view" and each.data["through"] == end)
+    assert view.data["run"] == "small-12345678"
+    for path in ("/", "/overview", "/runs/small-12345678", "/runs/small-12345678/sections"):
+        served.text(path)
 
 
 def test_a_connection_that_is_closed_leaves_nothing_behind(served: Served, author: Author) -> None:

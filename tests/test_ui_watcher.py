@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live_page import Author
@@ -53,10 +54,11 @@ def test_the_newest_run_is_read_from_its_start_and_the_list_from_the_begin(tmp_p
     assert [run.state for run in late.sight().runs.values()] == ["interrupted"] * 3
     assert late.sight().place == early.sight().place
     for watcher in (early, late):
-        assert watcher.view.run == "small-3"
-        assert watcher.view.stages["numbers"].state is State.INTERRUPTED
-        assert watcher.view.stages["numbers"].done == 2
-        assert [logged.event.kind for logged in watcher.told] == [
+        sight = watcher.sight()
+        assert sight.view.run == "small-3"
+        assert sight.view.stages["numbers"].state is State.INTERRUPTED
+        assert sight.view.stages["numbers"].done == 2
+        assert [logged.event.kind for logged in sight.told] == [
             Kind.RUN_STARTED,
             Kind.STAGE_STARTED,
             Kind.INTERRUPTED,
@@ -72,7 +74,7 @@ def test_a_log_that_was_replaced_is_read_anew_at_the_next_look(author: Author, t
     end = Author(tmp_path).begin("small-2")
     assert watcher.look()
     assert [*watcher.sight().runs] == ["small-2"]
-    assert (watcher.view.run, watcher.sight().place.offset) == ("small-2", end)
+    assert (watcher.sight().view.run, watcher.sight().place.offset) == ("small-2", end)
 
 
 def test_it_is_seen_when_a_process_comes_and_goes(author: Author, tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_report_is_seen_when_it_comes(author: Author, tmp_path: Path) -> None:
 
 
 def test_only_what_may_change_a_decision_asks_for_a_new_plan(author: Author, tmp_path: Path) -> None:
-    """Starts and ends, not the progress in between."""
+    """Starts and ends, and what there is to go on with, not the progress in between."""
     watcher = _watcher(tmp_path, [0.0])
     author.begin()
     stamps = []
@@ -114,13 +116,48 @@ def test_only_what_may_change_a_decision_asks_for_a_new_plan(author: Author, tmp
         (Kind.PROGRESS, {"done": 1, "total": 2, "unit": "numbers"}),
         (Kind.STAGE_FINISHED, {"duration_seconds": 1}),
         (Kind.INFO, {"text": "a"}),
+        (Kind.CHECKPOINT, {"step": 1, "num_bytes": 1, "seconds": 0.1}),
     ):
         watcher.look()
         stamps.append(watcher.sight().plan_stamp)
         author.tell(kind, "numbers", **data)
     watcher.look()
     stamps.append(watcher.sight().plan_stamp)
-    assert [after - before for before, after in pairwise(stamps)] == [0, 1, 0]
+    assert [after - before for before, after in pairwise(stamps)] == [0, 1, 0, 1]
+
+
+def test_what_is_known_at_one_moment_is_of_one_place(author: Author, tmp_path: Path) -> None:
+    """Whatever comes later: a page that is made of it neither tells an event twice nor shows another run."""
+    watcher = _watcher(tmp_path, [0.0])
+    author.begin("small-1")
+    author.tell(Kind.WARNING, "numbers", text="first")
+    watcher.look()
+    sight = watcher.sight()
+    author.tell(Kind.WARNING, "numbers", text="second")
+    author.tell(Kind.STAGE_STARTED, "numbers", action="run")
+    watcher.look()
+    assert [logged.end for logged in sight.told] == [end for end in author.ends if end <= sight.place.offset]
+    assert (sight.view.warnings, sight.view.stages["numbers"].state) == (["numbers: first"], State.WAITING)
+    author.begin("small-2")
+    watcher.look()
+    assert sight.view.run == "small-1"
+    assert watcher.sight().view.run == "small-2"
+
+
+@pytest.mark.parametrize("odd", [{"stages": 5}, {"config_hashes": [1]}, {"run": "a\ud800b"}])
+def test_a_start_that_is_none_changes_nothing(author: Author, tmp_path: Path, odd: dict[str, Any]) -> None:
+    """List and view go on with the run before, and are of the same one."""
+    watcher = _watcher(tmp_path, [0.0])
+    author.begin("small-1")
+    author.tell(Kind.WARNING, "numbers", text="mine")
+    author.tell(Kind.RUN_STARTED, **{"run": "odd", "stages": [], **odd})
+    author.tell(Kind.WARNING, "numbers", text="odd")
+    for late in (watcher, _watcher(tmp_path, [0.0])):
+        late.look()
+    for each in (watcher, late):
+        sight = each.sight()
+        assert ([*sight.runs], sight.newest) == (["small-1"], "small-1")
+    assert (watcher.sight().view.run, watcher.sight().view.warnings) == ("small-1", ["numbers: mine"])
 
 
 def test_whoever_waits_is_woken_by_a_change_or_by_the_end(author: Author, tmp_path: Path) -> None:

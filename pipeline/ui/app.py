@@ -8,19 +8,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import IntegrityError
 from pipeline.options import SettingsOptions
 from pipeline.reading import read_regular
 from pipeline.report.sheet import REPORT_NAME
 from pipeline.report.verdict import Verdict
-from pipeline.reporting import Wording
+from pipeline.reporting import Wording, as_json
 from pipeline.run_view import RunView, State
 from pipeline.secrets import hide_text
 from pipeline.ui.access import Guard
@@ -37,6 +39,7 @@ from pipeline.ui.watcher import Sight, Watcher
 from pipeline.workspace import Workspace
 
 _MAX_REPORT_BYTES = 64 << 20
+_MAX_STREAMS = 128
 # A report brings its own policy, which allows one style sheet by its digest; this one forbids all else, and scripts
 # even where somebody has put another file in its place.
 _REPORT_POLICY = (
@@ -57,7 +60,8 @@ class Site:
         self._report = LiveReport(workspace, self._studio)
         # Of its own: whoever waits for charts holds up nobody who waits for events.
         self._easel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="charts")
-        self._panel: tuple[int, dict[str, Any]] = (-1, {})
+        self._panels: tuple[int, dict[str, dict[str, Any]]] = (-1, {})
+        self.num_streams = 0
 
     def application(self, *, token: str) -> Guard:
         """Return what a server calls."""
@@ -97,25 +101,33 @@ class Site:
         sight = await self.watcher.catch_up()
         values = await asyncio.to_thread(self._overview_values, sight)
         return HTMLResponse(
-            page("overview.html", seen=values, workspace=str(self._workspace.root), place=sight.place, now=time.time())
+            page(
+                "overview.html",
+                seen=values,
+                workspace=str(self._workspace.root),
+                place=sight.place,
+                trouble=sight.trouble,
+                now=time.time(),
+            )
         )
 
     async def _overview_part(self, _request: Request) -> Response:
         values = await asyncio.to_thread(self._overview_values, await self.watcher.catch_up())
-        return HTMLResponse(part("overview", values))
+        # With `outdated` it was too early to look again, and this is how things stood before: it is to be asked again.
+        return _json({"html": part("overview", values), "outdated": values["outdated"]})
 
     def _overview_values(self, sight: Sight) -> dict[str, Any]:
         return {
             "overview": self._planner.overview(sight.plan_stamp),
+            "outdated": self._planner.outdated(sight.plan_stamp),
             "runs": tuple(sight.runs.values()),
             "reports": sight.reports,
-            "trouble": sight.trouble,
             "is_at_work": sight.is_at_work,
         }
 
     async def _run(self, request: Request) -> Response:
         sight = await self.watcher.catch_up()
-        run = sight.runs.get(request.path_params["name"])
+        run = _asked_for(request, sight)
         if run is None:
             return HTMLResponse(page("missing.html"), status_code=404)
         values = await asyncio.to_thread(self._run_values, run, sight)
@@ -133,13 +145,12 @@ class Site:
 
     def _seen(self, run: ListedRun, sight: Sight) -> tuple[RunView, tuple[Any, ...]]:
         if run.name != sight.newest:
-            return view_of(self.watcher.path, run.name)
-        with self.watcher.lock:
-            return self.watcher.view, tuple(self.watcher.told)
+            return view_of(self.watcher.path, run.name, log=sight.place.log, end=run.end)
+        return sight.view, sight.told
 
     async def _sections(self, request: Request) -> Response:
         sight = await self.watcher.catch_up()
-        run = sight.runs.get(request.path_params["name"])
+        run = _asked_for(request, sight)
         if run is None:
             return PlainTextResponse("404: no such run\n", status_code=404)
         stamp = (self.watcher.version, sight.place)
@@ -150,7 +161,7 @@ class Site:
         wait = max(0.0, drawn.next_at - time.monotonic())
         has_report = run.name in sight.reports
         answer = {"through": drawn.place.offset, "wait": wait, "has_report": has_report, "fragments": fragments}
-        return JSONResponse(answer)
+        return _json(answer)
 
     def _verdict(self, run: ListedRun, sight: Sight) -> Verdict | None:
         """Return what is said at the top of a run that is at work; the others have their verdict."""
@@ -165,7 +176,8 @@ class Site:
         return Verdict(mood="plain", text="At work", detail=" and ".join(names), targets=run.targets, facts=facts)
 
     async def _report_file(self, request: Request) -> Response:
-        name = request.path_params["name"]
+        run = _asked_for(request, await self.watcher.catch_up())
+        name = request.path_params["name"] if run is None else run.name
         if name not in await asyncio.to_thread(reports_in, self._workspace.results):
             return HTMLResponse(page("missing.html"), status_code=404)
         try:
@@ -182,32 +194,74 @@ class Site:
         # What is no offset is no place of any log: whoever asks for it is told to start over.
         offset = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else -1
         place = Place(request.query_params.get("log", ""), offset)
-        return StreamingResponse(messages(self.watcher, place, picture=self._picture), media_type="text/event-stream")
+        if self.num_streams >= _MAX_STREAMS:
+            return PlainTextResponse("503: too many pages are open\n", status_code=503)
+        picture = partial(self._picture, request.query_params.get("run", ""))
+        told = messages(self.watcher, place, picture=picture)
+        return _Stream(told, site=self)
 
-    def _picture(self) -> dict[str, Any]:
-        """Return the newest run as it stands, as a part of a page; drawn once for all who look."""
+    def _picture(self, asked: str) -> dict[str, Any]:
+        """Return the run that is asked for, or else the newest, as it stands; drawn once for all who look."""
         version = self.watcher.version
-        if self._panel[0] != version:
-            sight = self.watcher.sight()
-            with self.watcher.lock:
-                panel = panel_of(self.watcher.view, at=time.time(), is_at_work=sight.is_at_work)
-            shown = {
-                "run": sight.newest,
-                "through": sight.place.offset,
-                "log": sight.place.log,
-                "title": panel.title,
-                "html": part("panel", panel),
-                "num_reports": len(sight.reports),
-                "state": sight.runs[sight.newest].state if sight.newest else "",
-            }
-            self._panel = (version, shown)
-        return self._panel[1]
+        if self._panels[0] != version:
+            self._panels = (version, {})
+        _, panels = self._panels
+        if asked not in panels:
+            panels[asked] = self._panel(asked, self.watcher.sight())
+        return panels[asked]
+
+    def _panel(self, asked: str, sight: Sight) -> dict[str, Any]:
+        """Return a run as a part of its page; of one that is not the newest it stays as it is."""
+        around = {"log": sight.place.log, "num_reports": len(sight.reports)}
+        run = sight.runs.get(asked) or sight.runs.get(sight.newest)
+        if run is None:
+            return {**around, "run": "", "state": ""}
+        is_newest = run.name == sight.newest
+        at = time.time() if is_newest else run.last_at
+        panel = panel_of(self._seen(run, sight)[0], at=at, is_at_work=run.state == "at work")
+        return {
+            **around,
+            "run": run.name,
+            "through": sight.place.offset if is_newest else run.end,
+            "title": panel.title,
+            "html": part("panel", panel),
+            "state": run.state,
+        }
 
     async def _static(self, request: Request) -> Response:
         found = static_file(request.path_params["name"])
         if found is None:
             return PlainTextResponse("404: no such file\n", status_code=404)
         return Response(found[0], media_type=found[1])
+
+
+class _Stream(StreamingResponse):
+    """A stream of events, which counts among those that are open as long as it is."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, told: AsyncIterator[str], *, site: Site) -> None:
+        super().__init__(told)
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        self._site.num_streams += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._site.num_streams -= 1
+
+
+def _asked_for(request: Request, sight: Sight) -> ListedRun | None:
+    """Return the run that an address names, by its own name or by what stands for it; None where there is none."""
+    name = request.path_params["name"]
+    return sight.runs.get(name) or next((run for run in sight.runs.values() if run.address == name), None)
+
+
+def _json(document: dict[str, Any]) -> Response:
+    # Whatever it holds: names of stages may have letters that UTF-8 has not, and figures may be no numbers.
+    return Response(as_json(document), media_type="application/json")
 
 
 def page_time(at: float) -> str:

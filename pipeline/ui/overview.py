@@ -76,14 +76,22 @@ class Planner:
         self._orchestrator: Orchestrator | None = None
 
     def overview(self, stamp: int) -> Overview:
-        """Return how things stand, as they were where `stamp` is still the same or it is too early to look again."""
+        """Return how things stand, as they were where it is too early to look again.
+
+        `stamp` changes with what the log tells; what it does not tell, as an edited settings file, is seen as well.
+        """
         with self._turn:
             started = self._clock()
-            if self._stamp != stamp and started >= self._next_at:
+            if started >= self._next_at:
                 self._known, self._stamp = self._look(), stamp
                 took = self._clock() - started
                 self._next_at = self._clock() + max(_LEAST_SECONDS, _PAUSE_FACTOR * took)
             return self._known
+
+    def outdated(self, stamp: int) -> float | None:
+        """Return after how many seconds things are looked at again; None where nothing was told since they were."""
+        with self._turn:
+            return None if self._stamp == stamp else max(0.0, self._next_at - self._clock())
 
     def _look(self) -> Overview:
         try:

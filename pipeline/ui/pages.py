@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,7 @@ from pipeline.report.page import TEMPLATES, drawn_charts, environment
 from pipeline.secrets import hide_text
 from pipeline.tables import duration, size
 
+_NO_NAME = re.compile("[^a-z0-9]+")
 _FOLDER = Path(__file__).with_name("templates")
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -60,10 +63,19 @@ def report_fragments(content: Content, *, pictures: Sequence[str], trouble: str)
     found = [Fragment("verdict", "", str(blocks.verdict_card(content.verdict)))]
     if trouble:
         found.append(Fragment("trouble", "", part("chart_trouble", trouble)))
-    for number, section in enumerate(content.sections, start=1):
-        # By its name: sections come while a run goes on, and those behind them stay what they are.
-        found.append(Fragment(f"part-{number}", section.title, str(blocks.section(section, number, drawn))))
+    names: list[str] = []
+    for section in content.sections:
+        # By its title: sections come while a run goes on, and those behind them stay what they are.
+        names.append(_name_of(section.title, names))
+        found.append(Fragment(f"part-{names[-1]}", section.title, str(blocks.section(section, names[-1], drawn))))
     return tuple(Fragment(each.id, each.title, hide_text(each.html)) for each in found)
+
+
+def _name_of(title: str, taken: Sequence[str]) -> str:
+    """Return a title as a part of ids and addresses, other than those that are taken."""
+    name = _NO_NAME.sub("-", title.lower()).strip("-") or "section"
+    free = (f"{name}-{number}" for number in count(2))
+    return name if name not in taken else next(each for each in free if each not in taken)
 
 
 @cache

@@ -13,6 +13,8 @@ from pipeline.tables import duration
 
 Mood = Literal["", "good", "open"]
 _MAX_CELLS = 60  # of a strip; more are not told apart
+_MAX_CHARACTERS = 2000  # of a text; a page is sent again and again, and nobody reads more than that on it
+_MAX_WARNINGS = 50
 _SHOWN_CURVES = ("loss", "lr", "gradient_norm")
 _NAMES = {"lr": "learning rate", "images_per_second": "images/s"}
 _MARKS = {"done": "✓", "skipped": "✓", "running": "▶", "failed": "✗", "interrupted": "‖", "killed": "✗", "waiting": "·"}
@@ -54,18 +56,42 @@ class StagePanel:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPanel:
-    """A run as it stands: `title` is its newest state in a few words, for the tab of a browser."""
+    """A run as it stands.
+
+    Attributes:
+        title: its newest state in a few words, for the tab of a browser.
+        warnings: the newest ones, of `num_warnings`.
+        trouble: why no stage can be shown; empty where they can.
+    """
 
     run: str
     title: str
-    stages: tuple[StagePanel, ...]
-    warnings: tuple[str, ...]
+    stages: tuple[StagePanel, ...] = ()
+    warnings: tuple[str, ...] = ()
+    num_warnings: int = 0
+    trouble: str = ""
 
 
 def panel_of(view: RunView, *, at: float, is_at_work: bool) -> RunPanel:
     """Return the run as it stands `at` that moment; what looks at work without a process was killed."""
-    stages = tuple(_stage(stage, view, at=at, is_at_work=is_at_work) for stage in view.stages.values())
-    return RunPanel(run=view.run, title=_title(stages), stages=stages, warnings=tuple(view.warnings))
+    try:
+        stages = tuple(_stage(stage, view, at=at, is_at_work=is_at_work) for stage in view.stages.values())
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        # The log may have been written by anybody; what cannot be drawn of one run takes no page from the others.
+        return RunPanel(run=view.run, title="cannot be shown", trouble=cut(f"This run cannot be shown: {error}"))
+    return RunPanel(
+        run=view.run,
+        title=_title(stages),
+        stages=stages,
+        warnings=tuple(map(cut, view.warnings[-_MAX_WARNINGS:])),
+        num_warnings=len(view.warnings),
+    )
+
+
+def cut(text: str) -> str:
+    """Return a text as far as a page shows it, with how much was left out."""
+    left_out = len(text) - _MAX_CHARACTERS
+    return text if left_out <= 0 else f"{text[:_MAX_CHARACTERS]}… ({left_out:,} more characters are in the log)"
 
 
 def _title(stages: Sequence[StagePanel]) -> str:
@@ -92,7 +118,7 @@ def _stage(stage: StageView, view: RunView, *, at: float, is_at_work: bool) -> S
         mark=_MARKS.get(state, "·"),
         words=words,
         share=round(100 * stage.done / stage.total, 1) if stage.total and state in ("running", "killed") else None,
-        error=stage.error,
+        error=cut(stage.error),
         strip=_strip(stage, is_running=is_running),
         figures=tuple(_figures(stage, view, at=at)) if stage.pace is not None and state != State.DONE else (),
     )
@@ -134,7 +160,7 @@ def _value(name: str, value: Any) -> str:
     """Return a figure as it stands on a terminal, without its name."""
     words = figures({name: value})
     named = name.replace("_per_second", "/s").replace("_", " ")
-    return words.removeprefix(named).strip() or words
+    return cut(words.removeprefix(named).strip() or words)
 
 
 def _validation(stage: StageView, view: RunView) -> Iterator[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -9,9 +10,12 @@ from typing import Any, Literal
 
 from pipeline.event_reader import LoggedEvent
 from pipeline.events import Event, Kind
+from pipeline.fingerprint import digest_bytes
 from pipeline.records import Target
 from pipeline.run_view import targets_of
 
+# As names of runs are made, and neither empty nor "..".
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 RunState = Literal["at work", "done", "failed", "interrupted", "killed"]
 _ENDINGS: Mapping[Kind, RunState] = {
     Kind.STAGE_FAILED: "failed",
@@ -30,6 +34,7 @@ class ListedRun:
         started: when it was first started; last_at: when the newest event was told.
         work_seconds: from start to end of each session, in all.
         num_cuts: how many sessions did not end well.
+        end: the offset behind its newest line in the log, in bytes.
     """
 
     name: str
@@ -44,6 +49,14 @@ class ListedRun:
     last_at: float = 0.0
     earlier_seconds: float = 0.0
     num_cuts: int = 0
+    end: int = 0
+
+    @property
+    def address(self) -> str:
+        """The run in the address of its page: its name, or a digest of one that browsers would not leave as it is."""
+        if _PLAIN.fullmatch(self.name):
+            return self.name
+        return f"~{digest_bytes(self.name.encode())[:16]}"
 
     @property
     def work_seconds(self) -> float:
@@ -78,21 +91,24 @@ class RunList:
 
     def _fold(self, logged: LoggedEvent) -> None:
         if logged.event.kind is Kind.RUN_STARTED:
-            self._start(logged.event.data, at=logged.time)
+            self._start(logged.event.data, at=logged.time, end=logged.end)
             return
         run = self._runs.get(logged.run)
         if run is None:
             return
-        run = replace(run, last_at=max(run.last_at, logged.time))
+        run = replace(run, last_at=max(run.last_at, logged.time), end=logged.end)
         self._runs[run.name] = _ended(run, logged.event) if logged.event.kind in _ENDINGS else run
 
-    def _start(self, data: Mapping[str, Any], *, at: float) -> None:
+    def _start(self, data: Mapping[str, Any], *, at: float, end: int) -> None:
         name = str(data["run"])
-        if before := self._runs.get(self.newest):
-            self._runs[before.name] = before.as_seen(is_at_work=False)
-        known = self._runs.pop(name, ListedRun(name=name, started=at, session_began=at, last_at=at))
-        self.newest = name
-        self._runs[name] = replace(
+        name.encode()  # what is no text, as half of a pair of surrogates, is no name
+        before, known = self._runs.get(self.newest), self._runs.get(name)
+        if before is not None:
+            before = before.as_seen(is_at_work=False)
+            known = before if before.name == name else known
+        known = known or ListedRun(name=name, started=at, session_began=at, last_at=at)
+        # All of it before anything is changed: where one of these is not what it should be, no run was started.
+        run = replace(
             known,
             profile=str(data.get("profile", "")),
             stages=tuple(str(stage) for stage in data.get("stages", ())),
@@ -103,7 +119,13 @@ class RunList:
             earlier_seconds=known.work_seconds,
             session_began=at,
             last_at=at,
+            end=end,
         )
+        if before is not None:
+            self._runs[before.name] = before
+        self._runs.pop(name, None)
+        self._runs[name] = run
+        self.newest = name
 
 
 def _ended(run: ListedRun, event: Event) -> ListedRun:

@@ -13,23 +13,26 @@ from pipeline.errors import IntegrityError
 from pipeline.event_reader import LoggedEvent
 from pipeline.reporting import Wording, as_json
 from pipeline.ui.log_tail import LogChanged, Place, events_after, identify
+from pipeline.ui.progress import cut
 from pipeline.ui.watcher import Watcher
 
 _BATCH = 200  # events that are read at once for one client: what a slow one holds up is no more than that
 _BEAT_SECONDS = 10.0  # between signs of life; proxies and tunnels give up on a silent connection after 30 or 60
 _RETRY_MILLISECONDS = 1000
 
-Picture = Callable[[], Mapping[str, Any] | None]
+Picture = Callable[[], Mapping[str, Any]]
 
 
 async def messages(watcher: Watcher, place: Place, *, picture: Picture) -> AsyncIterator[str]:
     """Yield all events behind `place`, and then those that come, for as long as somebody reads.
 
-    Besides its events a client is sent `view` (the newest run as it stands, what `picture` returns), `beat` as a sign
-    of life, `reset` when the log was begun anew, after which all of the new one follows, and `trouble`.
+    Besides its events a client is sent `view` (a run as it stands, what `picture` returns, where that has changed or
+    a trouble is over), `beat` as a sign of life, `reset` when the log was begun anew, after which all of the new one
+    follows, and `trouble` when it cannot be read.
     """
     yield f"retry: {_RETRY_MILLISECONDS}\n\n"
-    wording, shown, told_trouble = Wording(), -1, ""
+    wording, beat, shown, told_trouble = Wording(), _Beat(), -1, ""
+    view: Mapping[str, Any] | None = None
     while not watcher.is_over:
         version = watcher.version
         try:
@@ -42,6 +45,8 @@ async def messages(watcher: Watcher, place: Place, *, picture: Picture) -> Async
             if str(error) != told_trouble:
                 told_trouble = str(error)
                 yield message("trouble", {"text": told_trouble})
+            yield beat.due()
+            shown, view = -1, None
             await asyncio.sleep(1)
             continue
         told_trouble = ""
@@ -50,14 +55,28 @@ async def messages(watcher: Watcher, place: Place, *, picture: Picture) -> Async
             yield "".join(_event(logged, wording) for logged in batch.events)
         if not batch.is_last:
             continue
-        if version != shown and (seen := await asyncio.to_thread(picture)) is not None:
-            shown = version
-            yield message("view", seen)
-        before = time.monotonic()
+        if version != shown:
+            shown, before = version, view
+            view = await asyncio.to_thread(picture)
+            if view != before:
+                yield message("view", view)
         await watcher.changed(since=version, timeout=_BEAT_SECONDS)
-        if time.monotonic() - before >= _BEAT_SECONDS:
-            # As a comment too, for readers that know of no such event.
-            yield f": beat\n{message('beat', {})}"
+        yield beat.due()
+
+
+class _Beat:
+    """Signs of life, at regular times."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def due(self) -> str:
+        """Return one where it is time for it; otherwise nothing, which sends nothing."""
+        if time.monotonic() - self._told_at < _BEAT_SECONDS:
+            return ""
+        self._told_at = time.monotonic()
+        # As a comment too, for readers that know of no such event.
+        return f": beat\n{message('beat', {})}"
 
 
 def message(kind: str, data: Mapping[str, Any], *, id: int | None = None) -> str:  # noqa: A002 - its name in the format
@@ -70,7 +89,7 @@ def message(kind: str, data: Mapping[str, Any], *, id: int | None = None) -> str
 def words_of(logged: LoggedEvent, wording: Wording) -> str:
     """Return what an event tells in words; empty where it needs none, or is not what it says."""
     with suppress(LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-        return wording.text(logged.event)
+        return cut(wording.text(logged.event))
     return ""
 
 

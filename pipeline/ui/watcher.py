@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from pipeline.errors import IntegrityError
 from pipeline.event_reader import LoggedEvent, last_start, read_events
@@ -34,6 +35,7 @@ class Sight:
         trouble: why the log cannot be read; empty where it can.
         plan_stamp: changes when decisions about stages may have changed.
         reports: the runs that have a report.
+        view: the newest run, and `told` its newest events.
     """
 
     place: Place
@@ -43,13 +45,12 @@ class Sight:
     trouble: str
     plan_stamp: int
     reports: frozenset[str]
+    view: RunView
+    told: tuple[LoggedEvent, ...]
 
 
 class Watcher:
     """Looks at the log of `workspace` again and again; `version` rises whenever something has changed.
-
-    Attributes:
-        view: the newest run, and `told` its newest events; both are to be read under `lock`.
 
     Args:
         clock: gives seconds that go on whatever is done to the time of day.
@@ -59,9 +60,9 @@ class Watcher:
         self.path = workspace.event_log
         self.version = 0
         self.is_over = False
-        self.lock = threading.Lock()
-        self.view = RunView()
-        self.told: deque[LoggedEvent] = deque(maxlen=_TOLD)
+        self._lock = threading.Lock()
+        self._view = RunView()
+        self._told: deque[LoggedEvent] = deque(maxlen=_TOLD)
         self._clock = clock
         self._holder = Holder(workspace)
         self._results = workspace.results
@@ -109,8 +110,8 @@ class Watcher:
         self._woken = asyncio.Event()
 
     def sight(self) -> Sight:
-        """Return what is known now."""
-        with self.lock:
+        """Return what is known now, all of it through the same place of the log."""
+        with self._lock:
             return Sight(
                 place=self._place,
                 runs=self._list.runs(is_at_work=self._is_at_work),
@@ -119,6 +120,8 @@ class Watcher:
                 trouble=self._trouble,
                 plan_stamp=self._plan_stamp,
                 reports=self._reports,
+                view=self._view.copy(),
+                told=tuple(self._told),
             )
 
     def look(self) -> bool:
@@ -167,7 +170,7 @@ class Watcher:
 
     def _take_batch(self) -> bool:
         batch = events_after(self.path, self._place, limit=_BATCH)
-        with self.lock:
+        with self._lock:
             for logged in batch.events:
                 self._list.take(logged)
                 self._take_of_newest(logged)
@@ -177,27 +180,41 @@ class Watcher:
     def _begin(self) -> None:
         """Read the log from its begin; what its older runs told of their progress is not looked at."""
         place = Place(identify(self.path), last_start(self.path))
-        runs = RunList()
+        newest, runs = RunList(), RunList()
+        for start in islice(read_events(self.path, offset=place.offset), 1):
+            newest.take(start)
+        if not newest.newest:  # it is no start, so the newest run began before
+            place = replace(place, offset=0)
         for logged in read_events(self.path, without=[Kind.PROGRESS]):
             if logged.end > place.offset:
                 break
             runs.take(logged)
-        with self.lock:
+        with self._lock:
             self._list, self._place = runs, place
-            self.view = RunView()
-            self.told.clear()
+            self._view = RunView()
+            self._told.clear()
             self._plan_stamp += 1
 
     def _take_of_newest(self, logged: LoggedEvent) -> None:
-        self.view.take(logged.event, at=logged.time)
+        if logged.run != self._list.newest:  # as of a start that the list has not taken
+            return
+        self._view.take(logged.event, at=logged.time)
         if logged.event.kind is Kind.RUN_STARTED:
-            self.told.clear()
+            self._told.clear()
         if logged.event.kind is not Kind.PROGRESS:
-            self.told.append(logged)
+            self._told.append(logged)
         if logged.event.kind in _DECIDING:
             self._plan_stamp += 1
 
 
 _DECIDING = frozenset(
-    {Kind.RUN_STARTED, Kind.STAGE_STARTED, Kind.STAGE_FINISHED, Kind.STAGE_FAILED, Kind.INTERRUPTED, Kind.RUN_FINISHED}
+    {
+        Kind.RUN_STARTED,
+        Kind.STAGE_STARTED,
+        Kind.CHECKPOINT,  # from the first on there is something to go on with
+        Kind.STAGE_FINISHED,
+        Kind.STAGE_FAILED,
+        Kind.INTERRUPTED,
+        Kind.RUN_FINISHED,
+    }
 )

@@ -4,10 +4,12 @@ const live = document.getElementById("live");
 const run = live.dataset.run;
 const chip = document.getElementById("state");
 const age = document.getElementById("age");
+const trouble = document.getElementById("trouble");
 
 const FRESH_MS = 2000; // at most one fetch of charts or tables in this time
 const SILENT_MS = 25000; // beats come every 10 s: after this the connection is dead, whatever it says
 const RETRY_MS = 2000;
+const RECHECK_MS = 30000; // what no event tells of, as an edited settings file, is seen after this time
 const MAX_SHOWN = 200;
 const MAX_IDS = 100000;
 
@@ -59,13 +61,53 @@ function patch(old, next) {
   patchChildren(old, next);
 }
 
+// What tells a row, a stage or a chart from those beside it; text and the like are told by their place alone.
+function keyOf(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return "";
+  const { run, stage, key } = node.dataset;
+  return run || stage || key || node.id || (node.nodeName === "FIGURE" && node.querySelector("h3")?.textContent) || "";
+}
+
 function patchChildren(old, next) {
   const wanted = [...next.childNodes];
-  while (old.childNodes.length > wanted.length) old.lastChild.remove();
-  wanted.forEach((node, place) => {
-    if (place < old.childNodes.length) patch(old.childNodes[place], node);
-    else old.append(node);
-  });
+  const keys = new Set(wanted.map(keyOf));
+  const known = new Map();
+  for (const node of [...old.childNodes]) {
+    const key = keyOf(node);
+    if (!key) continue;
+    if (keys.has(key) && !known.has(key)) known.set(key, node);
+    else node.remove();
+  }
+  let here = old.firstChild;
+  for (const node of wanted) {
+    const key = keyOf(node);
+    const found = key ? known.get(key) : here && !keyOf(here) ? here : undefined;
+    known.delete(key);
+    if (!found) {
+      old.insertBefore(node, here);
+      continue;
+    }
+    here = broughtTo(found, here);
+    const after = here.nextSibling;
+    patch(here, node);
+    here = after;
+  }
+  while (here) {
+    const after = here.nextSibling;
+    here.remove();
+    here = after;
+  }
+}
+
+// Moves `node` to where `here` is; one that holds the focus, which it would lose, by moving all before it away.
+function broughtTo(node, here) {
+  while (here !== node && node.contains(document.activeElement)) {
+    const after = here.nextSibling;
+    node.parentNode.append(here);
+    here = after;
+  }
+  if (here !== node) node.parentNode.insertBefore(node, here);
+  return node;
 }
 
 function setText(element, text) {
@@ -161,6 +203,7 @@ function showNavigation(fragments) {
     link.href = `#${id}`;
     link.textContent = title;
     const item = document.createElement("li");
+    item.dataset.key = id;
     item.append(link);
     list.append(item);
   }
@@ -168,9 +211,10 @@ function showNavigation(fragments) {
 }
 
 async function fetchOverview() {
-  const html = await (await fetched("/overview")).text();
-  patchChildren(live, parsed(html));
-  return 0;
+  const answer = await (await fetched("/overview")).json();
+  patchChildren(live, parsed(answer.html));
+  if (answer.outdated !== null) refreshed.isDirty = true;
+  return answer.outdated;
 }
 
 const refreshed = new Refreshed(run === undefined ? fetchOverview : fetchSections);
@@ -193,7 +237,7 @@ function showEvent(event) {
   if (isAtEnd) box.scrollTop = box.scrollHeight;
 }
 
-const QUIET = new Set(["progress", "metrics", "chunk", "checkpoint", "info"]); // change nothing on a list of runs
+const QUIET = new Set(["progress", "metrics", "chunk", "info"]); // change nothing on a list of runs
 
 function take(message) {
   const event = JSON.parse(message.data);
@@ -233,7 +277,7 @@ function show(message) {
 function connect() {
   disconnect();
   heardAt = Date.now();
-  const address = new URLSearchParams({ from: String(seen.last), log: live.dataset.log });
+  const address = new URLSearchParams({ from: String(seen.last), log: live.dataset.log, run: run || "" });
   source = new EventSource(`/events?${address}`);
   const on = (kind, work) =>
     source.addEventListener(kind, (message) => {
@@ -242,10 +286,15 @@ function connect() {
       work(message);
       showState("live");
     });
-  on("log", take);
-  on("view", show);
+  const onGood = (kind, work) =>
+    on(kind, (message) => {
+      showTrouble("");
+      work(message);
+    });
+  onGood("log", take);
+  onGood("view", show);
   on("beat", () => {});
-  on("trouble", (message) => setText(age, JSON.parse(message.data).text));
+  on("trouble", (message) => showTrouble(JSON.parse(message.data).text));
   on("reset", () => {
     seen.resets += 1;
     disconnect();
@@ -269,9 +318,16 @@ function disconnect() {
   source = null;
 }
 
+// The server is there, but the log that it reads cannot be read.
+function showTrouble(text) {
+  setText(trouble, text);
+  trouble.hidden = !text;
+}
+
 function showState(state) {
-  setText(chip, state === "live" ? "live" : state === "paused" ? "paused" : "reconnecting…");
-  chip.className = `chip is-${state === "live" ? "live" : "lost"}`;
+  const isLive = state === "live" && trouble.hidden;
+  setText(chip, isLive ? "live" : state === "live" ? "log unreadable" : state === "paused" ? "paused" : "reconnecting…");
+  chip.className = `chip is-${isLive ? "live" : "lost"}`;
   tick();
 }
 
@@ -293,13 +349,19 @@ document.addEventListener("visibilitychange", () => {
     showState("paused");
   } else {
     connect();
+    recheck();
     refreshed.plan();
   }
 });
 
+function recheck() {
+  if (run === undefined) refreshed.soil();
+}
+
 const box = document.querySelector(".feed");
 if (box) box.scrollTop = box.scrollHeight;
-if (run === undefined) refreshed.isDirty = false;
+if (run === undefined) refreshed.isDirty = live.dataset.outdated !== undefined;
 setInterval(tick, 1000);
+setInterval(recheck, RECHECK_MS);
 if (!document.hidden) connect();
 refreshed.plan();
