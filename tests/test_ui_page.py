@@ -140,7 +140,7 @@ def test_an_answer_that_is_out_of_date_is_asked_for_again(open_page: Open, serve
     wait_for_state(visit, "live")
     answers = [json.dumps({"html": "<p>how it was before</p>", "outdated": 0.1})]
     visit.page.route("**/overview", lambda route: route.fulfill(body=answers.pop()) if answers else route.continue_())
-    author.begin("small-22222222")
+    author.tell(Kind.WARNING, "numbers", text="one event, which asks for one answer")
     visit.page.get_by_text("how it was before").wait_for()
-    visit.page.locator('tr[data-run="small-22222222"]').wait_for()
+    visit.page.locator('tr[data-run="small-11111111"]').wait_for()
     assert visit.page.get_by_text("how it was before").count() == 0
