@@ -130,13 +130,15 @@ def test_it_serves_beside_a_browser_in_the_foreground_and_leaves_no_token(tmp_pa
     (tmp_path / "logs").mkdir()
     os.mkfifo(tmp_path / "closed")
     with _browser(tmp_path, f'echo "$1"; exec >{os.devnull}; cat {tmp_path}/closed'):
-        with serving(tmp_path, "--open") as served:
-            file = Path(_told_by_browser(tmp_path).strip().removeprefix("file://"))
-            assert served.token in file.read_text()
-            assert "<script" in served.text("/")
-            served.process.send_signal(number)
-            assert served.process.wait(20) == (0 if number == signal.SIGINT else -signal.SIGTERM)
-        (tmp_path / "closed").write_text("")
+        try:
+            with serving(tmp_path, "--open") as served:
+                file = Path(_told_by_browser(tmp_path).strip().removeprefix("file://"))
+                assert served.token in file.read_text()
+                assert "<script" in served.text("/")
+                served.process.send_signal(number)
+                assert served.process.wait(20) == (0 if number == signal.SIGINT else -signal.SIGTERM)
+        finally:
+            os.close(os.open(tmp_path / "closed", os.O_RDWR))  # which waits for nobody, as a FIFO else does
     assert not file.parent.exists()
 
 
