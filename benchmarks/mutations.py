@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mutations_of_records
+import mutations_of_sight
 import mutations_of_surroundings
 import mutations_of_training
 from mutation import Mutation
@@ -26,6 +27,7 @@ MUTATIONS = (
     *mutations_of_records.MUTATIONS,
     *mutations_of_training.MUTATIONS,
     *mutations_of_surroundings.MUTATIONS,
+    *mutations_of_sight.MUTATIONS,
 )
 _COPIED = ("pipeline", "stages", "tests", "benchmarks", "pyproject.toml", "README.md", "SECURITY.md")
 _PATIENCE = 120.0  # seconds for one test

@@ -1,0 +1,171 @@
+"""Protective steps of what shows a run: trackers and the live page."""
+
+from __future__ import annotations
+
+from mutation import Mutation
+
+MUTATIONS = (
+    # trackers
+    Mutation(
+        "a stdout of the tracker's own",
+        "pipeline/trackers/process.py",
+        "        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)\n",
+        "        pass\n",
+        "test_tracker_faults.py::test_one_that_talks_is_not_heard",
+    ),
+    Mutation(
+        "a bound for what waits for a tracker",
+        "pipeline/trackers/feeder.py",
+        "len(self._waiting) < _MOST_WAITING or ",
+        "True or ",
+        "test_tracker_faults.py::test_what_there_is_no_room_for_is_counted",
+    ),
+    Mutation(
+        "telling of a tracker once",
+        "pipeline/trackers/feeder.py",
+        "            self._is_given_up = True\n",
+        "",
+        "test_tracker_faults.py::test_one_that_has_died_is_told_of_while_the_run_goes_on_and_not_again",
+    ),
+    Mutation(
+        "a tracker that finishes when its run is killed",
+        "pipeline/trackers/process.py",
+        '    course.finish("killed")\n',
+        "    return\n",
+        "test_tracker_faults.py::test_a_run_that_is_killed_leaves_a_tracker_that_finishes",
+    ),
+    Mutation(
+        "hiding secrets from trackers",
+        "pipeline/trackers/reporter.py",
+        "hide(self._config)",
+        "dict(self._config)",
+        "test_tracker_faults.py::test_a_secret_among_settings_or_errors_reaches_nobody",
+    ),
+    Mutation(
+        "hiding curves that are drawn again",
+        "pipeline/trackers/tensorboard.py",
+        "not 0 <= self._step <= step",
+        "self._step < 0",
+        "test_trackers.py::test_a_step_that_is_taken_back_is_shown_once",
+    ),
+    # the live page
+    Mutation(
+        "asking for the token",
+        "pipeline/ui/access.py",
+        "if not (self._has_cookie(headers) or self._gives_token(scope)):",
+        "if False:",
+        "test_ui_server.py::test_without_the_token_nothing_is_told",
+    ),
+    Mutation(
+        "comparing the whole token",
+        "pipeline/ui/access.py",
+        'hmac.compare_digest(text.encode(errors="replace"), secret.encode())',
+        "bool(text) and secret.startswith(text)",
+        "test_ui_server.py::test_without_the_token_nothing_is_told",
+    ),
+    Mutation(
+        "refusing names that others have given us",
+        "pipeline/ui/access.py",
+        'if _name_of(headers.get("host", "")) not in _HOSTS or len(headers.getlist("host")) != 1:',
+        "if False:",
+        "test_ui_server.py::test_a_name_that_another_site_has_given_us_is_refused",
+    ),
+    Mutation(
+        "refusing what pages of other sites ask for",
+        "pipeline/ui/access.py",
+        'if headers.get("sec-fetch-site") in ("cross-site", "same-site") and',
+        'if headers.get("sec-fetch-site") in () and',
+        "test_ui_server.py::test_a_page_of_another_site_can_ask_for_nothing",
+    ),
+    Mutation(
+        "refusing all methods but those that read",
+        "pipeline/ui/access.py",
+        'if scope["method"] not in _METHODS:',
+        "if False:",
+        "test_ui_server.py::test_it_can_only_be_read",
+    ),
+    Mutation(
+        "headers that make every answer harmless",
+        "pipeline/ui/access.py",
+        "                    headers.setdefault(name, value)\n",
+        "                    pass\n",
+        "test_ui_server.py::test_every_answer_is_made_harmless",
+    ),
+    Mutation(
+        "redirecting within the page",
+        "pipeline/ui/access.py",
+        '.lstrip("/\\\\")',
+        "",
+        "test_ui_server.py::test_the_token_becomes_a_cookie_and_leaves_the_address",
+    ),
+    Mutation(
+        "making room for those who ask",
+        "pipeline/ui/server.py",
+        "[:-_MAX_SILENT]:",
+        "[:0]:",
+        "test_ui_server.py::test_who_has_no_token_keeps_nobody_out",
+    ),
+    Mutation(
+        "taking the token along at SIGTERM",
+        "pipeline/commands/ui.py",
+        "    signal.signal(signal.SIGTERM, end)\n",
+        "",
+        "test_ui_command.py::test_it_serves_beside_a_browser_in_the_foreground_and_leaves_no_token",
+    ),
+    Mutation(
+        "what is known at one moment",
+        "pipeline/ui/watcher.py",
+        "view=self._view.copy(),",
+        "view=self._view,",
+        "test_ui_watcher.py::test_what_is_known_at_one_moment_is_of_one_place",
+    ),
+    Mutation(
+        "listening on this machine alone",
+        "pipeline/ui/address.py",
+        '_HOST = "127.0.0.1"',
+        '_HOST = "0.0.0.0"',
+        "test_ui_server.py::test_it_listens_on_this_machine_alone",
+    ),
+    Mutation(
+        "refusing a token that others may know",
+        "pipeline/ui/address.py",
+        "if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:",
+        "if False:",
+        "test_ui_command.py::test_a_token_that_others_may_know_is_refused",
+    ),
+    Mutation(
+        "reports that are no links",
+        "pipeline/ui/live_report.py",
+        "file.is_file() and not file.is_symlink()",
+        "file.is_file()",
+        "test_ui_live_report.py::test_reports_are_folders_of_the_results_and_no_links",
+    ),
+    Mutation(
+        "telling another log by its first line",
+        "pipeline/ui/log_tail.py",
+        "if place.log and log != place.log:",
+        "if False:",
+        "test_ui_stream.py::test_another_log_of_the_same_length_is_no_continuation",
+    ),
+    Mutation(
+        "refusing offsets in the middle of a line",
+        "pipeline/ui/log_tail.py",
+        "    if not is_place:\n",
+        "    if False:\n",
+        "test_ui_log_tail.py::test_every_offset_that_is_no_end_of_a_line_is_refused",
+    ),
+    Mutation(
+        "looking again whether it is the same log",
+        "pipeline/ui/log_tail.py",
+        "    log = _require(path, place)\n    return",
+        "    log = place.log\n    return",
+        "test_ui_log_tail.py::test_a_log_that_is_replaced_while_it_is_read_is_not_taken_for_the_old_one",
+    ),
+    Mutation(
+        "reading on after a log was replaced",
+        "pipeline/ui/watcher.py",
+        "            except LogChanged:\n                self._begin()\n",
+        "            except LogChanged:\n                self._begin()\n                is_last = True\n",
+        "test_ui_watcher.py::test_a_log_that_was_replaced_is_read_anew_at_the_next_look",
+    ),
+)
