@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from browser import Visit
 
 from pipeline.events import Event, Kind
@@ -231,3 +232,27 @@ def wait_for_id(visit: Visit, last: int) -> list[int]:
 def wait_for_panel(visit: Visit, through: int) -> None:
     """Wait until the page shows the run as it stands at this offset."""
     visit.page.locator(f'#panel[data-through="{through}"]').wait_for(state="attached")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
+    """A server and its workspace; each test begins the log anew."""
+    root = tmp_path_factory.mktemp("shared")
+    (root / "logs").mkdir()
+    with serving(root) as served:
+        yield served, root
+
+
+@pytest.fixture
+def served(shared: tuple[Served, Path]) -> Served:
+    """The server."""
+    return shared[0]
+
+
+@pytest.fixture
+def author(shared: tuple[Served, Path]) -> Iterator[Author]:
+    """What writes the log that the server reads; it is empty at first."""
+    (shared[1] / "logs" / "events.jsonl").unlink(missing_ok=True)
+    author = Author(shared[1])
+    yield author
+    author.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
+import live_page
 import pytest
 from browser import Open, Visit, chromium, pages
-from live_page import Author, Served, serving, wait_for_id, wait_for_panel, wait_for_state
+from live_page import Author, Served, wait_for_id, wait_for_panel, wait_for_state
 
 from pipeline.events import Kind
 from pipeline.workspace import Workspace
+
+shared, served, author = live_page.shared, live_page.served, live_page.author
 
 
 @pytest.fixture(scope="module")
@@ -19,30 +21,6 @@ def open_page() -> Iterator[Open]:
     """What opens pages, in one browser for all of these tests."""
     with chromium() as browser, pages(browser) as opening:
         yield opening
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
-    """A server and its workspace; each test begins the log anew."""
-    root = tmp_path_factory.mktemp("shared")
-    (root / "logs").mkdir()
-    with serving(root) as served:
-        yield served, root
-
-
-@pytest.fixture
-def served(shared: tuple[Served, Path]) -> Served:
-    """The server."""
-    return shared[0]
-
-
-@pytest.fixture
-def author(shared: tuple[Served, Path]) -> Iterator[Author]:
-    """What writes the log that the server reads; it is empty at first."""
-    (shared[1] / "logs" / "events.jsonl").unlink(missing_ok=True)
-    author = Author(shared[1])
-    yield author
-    author.close()
 
 
 def _turn_away(visit: Visit, is_hidden: str) -> None:

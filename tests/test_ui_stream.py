@@ -9,34 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import live_page
 import pytest
-from live_page import Author, Message, Served, ids_until, killable, serving, token_file
+from live_page import Author, Message, Served, ids_until, killable, token_file
 
 from pipeline.events import Kind
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
-    """A server and its workspace; each test begins the log anew."""
-    root = tmp_path_factory.mktemp("shared")
-    (root / "logs").mkdir()
-    with serving(root) as served:
-        yield served, root
-
-
-@pytest.fixture
-def served(shared: tuple[Served, Path]) -> Served:
-    """The server."""
-    return shared[0]
-
-
-@pytest.fixture
-def author(shared: tuple[Served, Path]) -> Iterator[Author]:
-    """What writes the log that the server reads; it is empty at first."""
-    (shared[1] / "logs" / "events.jsonl").unlink(missing_ok=True)
-    author = Author(shared[1])
-    yield author
-    author.close()
+shared, served, author = live_page.shared, live_page.served, live_page.author
 
 
 def _next(messages: Iterator[Message], kind: str) -> Message:
