@@ -138,7 +138,6 @@ def _serve() -> None:
         pid = os.fork()
         if pid == 0:
             _carry_out(order)
-        print(pid, flush=True)  # noqa: T201
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # noqa: T201
 
 
@@ -150,6 +149,7 @@ def _carry_out(order: dict[str, Any]) -> None:
 
     os.setsid()
     output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    print(os.getpid(), flush=True)  # noqa: T201 - not before: who knows it may kill the session and read the output
     for stream in (1, 2):
         os.dup2(output, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

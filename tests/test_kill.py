@@ -30,7 +30,7 @@ def _command(workspace: Path, *options: str) -> list[str]:
 def _kill_when(server: Server, workspace: Path, is_reached: Callable[[], bool]) -> None:
     """Start the run, and kill its whole process group as soon as a moment is reached."""
     fork = server.start([*_WORDS, str(workspace)])
-    with suppress(psutil.NoSuchProcess, ProcessLookupError):  # then it has another code
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended: then it has another code
         process = psutil.Process(fork.pid)
         while process.is_running() and not is_reached():
             with suppress(psutil.TimeoutExpired):
