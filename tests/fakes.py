@@ -1,11 +1,12 @@
-"""Stand-ins for what a stage is given: a context without an orchestrator, and a reporter that remembers."""
+"""Stand-ins: a context without an orchestrator, a reporter that remembers, a disk that refuses one file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline import files
 from pipeline.config import RuntimeOptions
 from pipeline.events import Event, Kind, Reporter
 from pipeline.fingerprint import config_hash, digest_file, digest_json
@@ -13,6 +14,9 @@ from pipeline.interrupts import StopFlag
 from pipeline.records import Artifact, StageRecord
 from pipeline.stage import Stage, StageContext, StageResult
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class RecordingReporter:
@@ -99,3 +103,15 @@ def make_record(stage: Stage, context: StageContext, result: StageResult) -> Sta
         finished_at="2000-01-01T00:00:01+0000",
         duration_seconds=1.0,
     )
+
+
+def fail_to_write(monkeypatch: pytest.MonkeyPatch, name: str, *, error: Exception) -> None:
+    """Let every write of a file of this name raise `error`; all others are made."""
+    write = files.write_bytes
+
+    def failing(path: Path, data: bytes) -> None:
+        if path.name == name:
+            raise error
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", failing)

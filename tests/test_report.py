@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tiny_command_line
 import toy_command_line
+from fakes import fail_to_write
 from tiny_command_line import Command
 from toy_command_line import Call
 
-from pipeline import files
 from pipeline.errors import ResourceExhausted
 from pipeline.report import renderer, writer
 
@@ -231,14 +231,7 @@ def test_a_report_that_fails_is_a_warning(
     error: Exception, copy: Path, call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Full disk, broken disk, our own mistake: the run is done, its code is 0, and the log tells."""
-    write = files.write_bytes
-
-    def failing(path: Path, data: bytes) -> None:
-        if path.name == "report.html":
-            raise error
-        write(path, data)
-
-    monkeypatch.setattr(files, "write_bytes", failing)
+    fail_to_write(monkeypatch, "report.html", error=error)
     answered = call(copy, "run", *WITH_REPORT)
     assert (answered.code, answered.document["report"]) == (0, None)
     assert "the report could not be written" in (copy / "logs" / "events.jsonl").read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import toy_command_line
 import toy_pipeline
+from fakes import fail_to_write
 from toy_command_line import Call
 
 from pipeline import files
@@ -119,14 +120,7 @@ def test_trouble_with_the_report_hides_nothing(
     error: Exception, toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two errors the one that ended the run is told; the other is a warning."""
-    write = files.write_bytes
-
-    def failing(path: Path, data: bytes) -> None:
-        if path.name == "report.html":
-            raise error
-        write(path, data)
-
-    monkeypatch.setattr(files, "write_bytes", failing)
+    fail_to_write(monkeypatch, "report.html", error=error)
     monkeypatch.setenv("TOY_FAILURE", "bug")
     ended = toy(f"{RUN} --json", code=101)
     assert ended.document["error"]["message"] == "internal error: KeyError: 'oops'"

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+
+from packaging.requirements import Requirement
 
 from pipeline.doctor.finding import Finding, State
 
 _DISTRIBUTION = "stage-pipeline"
 _OLDEST, _NEWEST = (3, 11), (3, 13)  # of pyproject.toml; the tests compare
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*([^;]*)(;.*)?")
-_BOUND = re.compile(r"(>=|<=|==|!=|>|<|~=)\s*([0-9][0-9.]*)")
 _INSTALL = "install it anew (`make run` does, or `pip install --upgrade stage-pipeline`)"
-
-Release = tuple[int, ...]
-_HOLDS: dict[str, Callable[[Release, Release], bool]] = {
-    ">=": lambda found, bound: found >= bound,
-    "<=": lambda found, bound: found <= bound,
-    "==": lambda found, bound: found == bound,
-    "!=": lambda found, bound: found != bound,
-    ">": lambda found, bound: found > bound,
-    "<": lambda found, bound: found < bound,
-    "~=": lambda found, bound: found >= bound and found[: len(bound) - 1] == bound[:-1],
-}
 
 
 def examine_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
@@ -54,33 +42,19 @@ def examine_packages(
     versions: dict[str, str] = {}
     wrong: list[str] = []
     optional: list[str] = []
-    for requirement in requirements:
-        match = _REQUIREMENT.fullmatch(requirement.strip())
-        assert match is not None, f"{requirement!r} is no requirement"
-        name, bounds, marker = match[1], match[2].strip(), match[3] or ""
-        is_extra = "extra" in marker
+    for requirement in map(Requirement, requirements):
+        name, bounds = requirement.name, requirement.specifier
+        is_extra = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
         try:
             versions[name] = version_of(name)
         except metadata.PackageNotFoundError:
             if not is_extra:
                 wrong.append(f"{name} is missing")
             continue
-        if not _is_within(versions[name], bounds):
-            (optional if is_extra else wrong).append(f"{name} is {versions[name]}, and must be {bounds}")
+        if not bounds.contains(versions[name], prereleases=True):
+            range_ = ",".join(sorted(map(str, bounds), reverse=True))  # lower bounds first
+            (optional if is_extra else wrong).append(f"{name} is {versions[name]}, and must be {range_}")
     state = State.PROBLEM if wrong else State.ADVICE if optional else State.OK
     told = "; ".join([*wrong, *optional]) or f"all {len(versions)} in the range that is supported"
     advice = _INSTALL if wrong or optional else ""
     return Finding(name="packages", told=told, state=state, advice=advice, figures={"versions": versions})
-
-
-def _is_within(version: str, bounds: str) -> bool:
-    found = _release(version)
-    return all(_HOLDS[operator](found, _release(bound)) for operator, bound in _BOUND.findall(bounds))
-
-
-def _release(version: str) -> Release:
-    """Return the numbers of a version, without zeros at its end: 2.0 and 2.0.0 are the same."""
-    numbers = [int(number) for number in re.match(r"\d*(?:\.\d+)*", version)[0].split(".") if number]  # type: ignore[index]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

@@ -84,6 +84,32 @@ def content_of(
         ),
         *(_part(part) for part in parts),
         *_warnings(records, problems),
+        *_provenance(sheet, records, results),
+    ]
+    return Content(
+        run=sheet.run,
+        profile=sheet.profile,
+        verdict=judge(sheet, records, history),
+        sections=tuple(section for section in sections if section.items or section.command),
+    )
+
+
+def chart_of(block: LinesBlock) -> Chart:
+    """Return the chart of the curves that a stage left."""
+    return lines_chart(
+        block.title,
+        {series.name: series.points for series in block.series},
+        x=Axis(title=block.x_title, domain=block.x_domain),
+        y=Axis(title=block.y_title, domain=block.y_domain),
+        note=block.note,
+    )
+
+
+def _provenance(
+    sheet: RunSheet, records: Mapping[str, StageRecord], results: Mapping[str, Mapping[str, Any]]
+) -> tuple[Section, ...]:
+    """Return where it all came from, and how to have it again."""
+    return (
         Section(
             title="Settings",
             intro="Each value with where it came from; what comes later in this list replaces what comes before: "
@@ -112,23 +138,6 @@ def content_of(
             "and the same number of threads it ends with the same bytes; the digests above tell.",
             command=sheet.command,
         ),
-    ]
-    return Content(
-        run=sheet.run,
-        profile=sheet.profile,
-        verdict=judge(sheet, records, history),
-        sections=tuple(section for section in sections if section.items or section.command),
-    )
-
-
-def chart_of(block: LinesBlock) -> Chart:
-    """Return the chart of the curves that a stage left."""
-    return lines_chart(
-        block.title,
-        {series.name: series.points for series in block.series},
-        x=Axis(title=block.x_title, domain=block.x_domain),
-        y=Axis(title=block.y_title, domain=block.y_domain),
-        note=block.note,
     )
 
 
