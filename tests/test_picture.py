@@ -25,7 +25,7 @@ _FIGURES = {
 def _view(*events: tuple[float, Kind, str, dict[str, Any]]) -> RunView:
     """Return a view of a run that began at 0 and took `events`, each at its moment."""
     view = RunView()
-    start = {"run": "standard-282e82fc", "profile": "standard", "stages": _STAGES, "targets": _TARGETS}
+    start = {"run": "standard-2147298c", "profile": "standard", "stages": _STAGES, "targets": _TARGETS}
     for at, kind, stage, data in ((0.0, Kind.RUN_STARTED, "", start), *events):
         view.take(Event(kind, stage, data), at=at)
     return view
@@ -53,7 +53,7 @@ def _texts(lines: list[Line]) -> list[str]:
 def test_a_training_at_80_columns() -> None:
     """State, rate, rest, chunk strip, loss, figures beside their targets, images, GPU, age of the checkpoint."""
     assert _texts(picture(_view(*_TRAINING), at=13.0, width=79)) == [
-        "standard-282e82fc  running 13s",
+        "standard-2147298c  running 13s",
         "├─ ✓ data_generation  done in 2.1s",
         "├─ ▶ training         70%  ETA 40s",
         "│    3rd of 3 epochs  ████████████▒░░░░░░░░░░░░░░░░░░░░░░░░░░░ 12/40 chunks",
@@ -68,7 +68,7 @@ def test_a_training_at_80_columns() -> None:
 def test_a_training_at_40_columns() -> None:
     """The same is to be seen, and nothing is cut."""
     assert _texts(picture(_view(*_TRAINING), at=13.0, width=39)) == [
-        "standard-282e82fc  running 13s",
+        "standard-2147298c  running 13s",
         "├─ ✓ data_generation  done in 2.1s",
         "├─ ▶ training  70%  ETA 40s",
         "│    3rd of 3 epochs  ███▒░░░░░░░ 12/40",
@@ -95,7 +95,7 @@ def test_two_stages_at_work_and_one_that_is_up_to_date() -> None:
         (2.0, Kind.PROGRESS, "evaluation", {"done": 7, "total": 0, "unit": "images", "figures": {"data_set": "real"}}),
     )
     assert _texts(picture(view, at=2.0, width=59)) == [
-        "standard-282e82fc  running 2.0s",
+        "standard-2147298c  running 2.0s",
         "├─ ▶ data_generation  32%  ETA 2.7s",
         "│    █████████████▒░░░░░░░░░░░░░░░░░░░░░░░░░░░ 13/40 chunks",
         "│    10 chunks/s",
@@ -123,12 +123,12 @@ def test_before_the_first_step_a_stage_begins() -> None:
     [
         (
             (14.0, Kind.STAGE_FAILED, "training", {"error": "StageFailed: the loss is nan \x1b[31m at step 50"}),
-            ["standard-282e82fc  took 14s", "├─ ✓ data_generation  done in 2.1s", "├─ ✗ training  failed after 11s",
+            ["standard-2147298c  took 14s", "├─ ✓ data_generation  done in 2.1s", "├─ ✗ training  failed after 11s",
              "│    StageFailed: the loss is nan �[31m", "│    at step 50", "└─ · evaluation  not begun"],
         ),
         (
             (14.0, Kind.INTERRUPTED, "training", {"signal": 2, "where": "stopped by SIGINT"}),
-            ["standard-282e82fc  took 14s", "├─ ✓ data_generation  done in 2.1s",
+            ["standard-2147298c  took 14s", "├─ ✓ data_generation  done in 2.1s",
              "├─ ‖ training  interrupted after 11s", "│    stopped by SIGINT", "└─ · evaluation  not begun"],
         ),
     ],

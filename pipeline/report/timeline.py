@@ -12,6 +12,7 @@ from pipeline.report.palette import BAD, BUSY, GOOD, INK, LOST, MUTED
 from pipeline.tables import duration
 
 _WIDTH, _ROW_HEIGHT = 820, 44
+_NUM_TICKS = 10  # about; as many as fit by default leave no air between their labels
 _PADDING = {"left": 28, "right": 8, "top": 4, "bottom": 4}  # names are wider in other fonts than the renderer's
 _KEPT, _LOST, _OPEN, _AT_WORK = "kept", "done again from zero", "not finished", "at work"
 _COLOURS = {_KEPT: GOOD, _LOST: LOST, _OPEN: BAD, _AT_WORK: BUSY}
@@ -98,7 +99,13 @@ def _bars(bars: Sequence[dict[str, Any]], *, stages: Sequence[str], unit: str) -
                 "title": None,
                 "axis": {"ticks": False},
             },
-            "x": {"field": "from", "type": "quantitative", "title": f"{unit} at work", "scale": {"nice": False}},
+            "x": {
+                "field": "from",
+                "type": "quantitative",
+                "title": f"{unit} at work",
+                "scale": {"nice": False},
+                "axis": {"tickCount": _NUM_TICKS},
+            },
             "x2": {"field": "to"},
             "color": {
                 **colour,
