@@ -24,7 +24,7 @@ class Kind(StrEnum):
     CHUNK = "chunk"  # of training: data: epoch, chunk, done, total, samples, skipped, loss
     CHECKPOINT = "checkpoint"  # of training: data: step, num_bytes, seconds
     STAGE_FINISHED = "stage_finished"  # data: duration_seconds, metrics, outputs
-    STAGE_FAILED = "stage_failed"  # data: error, and code where it has one
+    STAGE_FAILED = "stage_failed"  # data: error, code
     INTERRUPTED = "interrupted"  # data: signal, where
     RUN_FINISHED = "run_finished"  # data: duration_seconds, targets
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline import files
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action, Decision
+from pipeline.diagnosis import diagnose
 from pipeline.environment import describe_environment
-from pipeline.errors import IntegrityError, Interrupted, PipelineError, StageFailed
+from pipeline.errors import IntegrityError, Interrupted, StageFailed
 from pipeline.events import Event, Kind, Reporter
 from pipeline.lock import RunLock
 from pipeline.observe import Sight, find_changed_inputs
@@ -200,8 +201,7 @@ class Executor:
             self._told = error
             if isinstance(error, OSError):
                 self._lock.require_held()  # files that are missing because all of them were moved away are told as that
-            code = {"code": error.code} if isinstance(error, PipelineError) else {}
-            self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}", **code)
+            self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}", code=diagnose(error).code)
             raise
 
     def _record_path(self, context: StageContext) -> Path:

@@ -38,7 +38,7 @@ _LAYERS = (
     {"workspace"},
     {"console", "failures", "answer", "options", "asking", "browser", "explanation", "completion_scripts", "usage"}
     | {"display", "live_console", "canvas", "picture"},
-    {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view"},
+    {"reporting", "complaints", "tables", "environment", "space", "event_reader", "run_view", "diagnosis"},
     {
         "records",
         "leaves",

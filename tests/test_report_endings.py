@@ -42,11 +42,13 @@ FAILURES = [("stage", 1), ("bug", 101), ("disk", 6), ("memory", 6), ("denied", 6
 def test_every_failure_is_reported(
     failure: str, code: int, toy: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a stage fails of: the report is there, and the exit code is that of the failure."""
+    """Whatever a stage fails of: report and log have its code, as the command line tells it."""
     monkeypatch.setenv("TOY_FAILURE", failure)
-    toy(RUN, code=code)
+    error = toy(f"{RUN} --json", code=code).document["error"]["code"]
     (text,) = reports(tmp_path)
     assert "<h2>Failed</h2>" in text
+    assert f"{error}: " in text
+    assert f'"code": "{error}"' in (tmp_path / "logs" / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize(("failure", "code"), FAILURES)
