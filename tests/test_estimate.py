@@ -234,6 +234,14 @@ def test_a_plan_has_the_numbers_of_each_stage_and_of_all(call: Call) -> None:
     assert call("plan --json").document["estimate"] == {"seconds": 0.0, "num_bytes": 0, "basis": ""}
 
 
+def test_a_plan_up_to_a_stage_has_the_numbers_of_the_stages_in_it(call: Call) -> None:
+    """The squares, which stand between them in the whole plan, are not among them."""
+    call("run --quiet")
+    whole, part = (call("plan --json --force-all", words).document["stages"] for words in ("", "--until cubes"))
+    assert [stage["stage"] for stage in part] == ["numbers", "cubes"]
+    assert [stage["estimate"] for stage in part] == [whole[0]["estimate"], whole[2]["estimate"]]
+
+
 def test_every_changed_setting_has_a_line_of_its_own(call: Call) -> None:
     """With the run that it is compared with; in the document with old and new value."""
     name = call("run --json").document["run"]

@@ -34,7 +34,8 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
     orchestrator = session.orchestrator(reruns_on_code_change=options.on_code_change == "rerun")
     plans = orchestrator.plan(forced=forced, until=until)
     foresight = Foresight(session.workspace, runtime=session.settings.runtime)
-    estimates = [foresight.estimate(*each) for each in zip(orchestrator.stages, plans, strict=False)]
+    by_name = {stage.name: stage for stage in orchestrator.stages}
+    estimates = [foresight.estimate(by_name[each.decision.stage], each) for each in plans]
     num_free = free_bytes(session.workspace.root)
     document = {
         **head("plan", session.workspace, orchestrator),
