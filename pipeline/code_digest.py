@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import StageConfig
+from pipeline.errors import UsageError
 from pipeline.fingerprint import digest_bytes, digest_json
 from pipeline.stage import Stage
 from pipeline.stat_cache import StatCache, by_folder
@@ -26,7 +27,7 @@ def code_digests(stage: Stage, *, configs: Iterable[StageConfig], cache: StatCac
     """Return qualified name -> digest for the code of `stage`.
 
     The closure starts at the module that defines the stage and at the modules that `configs` (its own and those of
-    the stages before it) name as "module:object".
+    the stages before it) name as "module:object". Raises UsageError where one of the sources is not Python.
     """
     top = type(stage).__module__
     names = [top, *(name for config in configs for name in _modules_named(config.model_dump(mode="json")))]
@@ -143,8 +144,11 @@ def _modules_named(value: Any) -> Iterator[str]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    """Return {"imports": module names, relative ones with leading dots; "definitions": name -> digest}."""
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+    """Return {"imports": module names, relative ones with leading dots; "definitions": name -> digest}.
+
+    Raises UsageError where the source is not Python.
+    """
+    tree = _tree_of(path)
     imports = sorted({name for node in ast.walk(tree) for name in _imported(node)})
     definitions: dict[str, str] = {}
     rest = [node for node in tree.body if not _is_docstring(node)]
@@ -156,6 +160,19 @@ def _parse(path: Path) -> dict[str, Any]:
     if rest:
         definitions[""] = digest_bytes("".join(map(_shape, rest)).encode())
     return {"imports": imports, "definitions": definitions}
+
+
+def _tree_of(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:  # the latter for null bytes, before Python 3.11.4
+        line = getattr(error, "lineno", None)
+        where = f" (at line {line})" if line else ""
+        raise UsageError(
+            f"{path} is not Python: {getattr(error, 'msg', error)}{where}",
+            code="E0228",
+            hint="correct the file: its code is part of what a stage does, also where it is imported only later",
+        ) from error
 
 
 def _imported(node: ast.AST) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.code_digest import changed_code, code_digests
 from pipeline.config import StageConfig
+from pipeline.errors import UsageError
 from pipeline.stat_cache import StatCache
 
 _STAGE = '''
@@ -95,3 +96,23 @@ def test_edits(
 def test_installed_packages_and_the_orchestrator_do_not_count(digests: Callable[[], dict[str, str]]) -> None:
     """Only the stage's own project is looked at: neither the standard library, nor packages, nor the orchestrator."""
     assert {name.partition(".")[0] for name in digests()} == {"toyproject"}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("VALUE = 1\nVALUE =\n", "invalid syntax (at line 2)"),
+        ("VALUE = 3\0\n", "source code string cannot contain null bytes"),
+    ],
+    ids=["half an edit", "null bytes"],
+)
+def test_a_source_that_is_not_python_is_told_with_its_place(
+    digests: Callable[[], dict[str, str]], tmp_path: Path, source: str, told: str
+) -> None:
+    """It is the user's to correct, also where Python itself would meet it only when the stage is at work."""
+    path = tmp_path / "toyproject" / "lazy.py"
+    path.write_text(source)
+    with pytest.raises(UsageError) as caught:
+        digests()
+    assert caught.value.message == f"{path.resolve()} is not Python: {told}"
+    assert caught.value.code == "E0228"
