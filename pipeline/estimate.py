@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config import RuntimeOptions
 from pipeline.decide import Action
@@ -13,6 +12,7 @@ from pipeline.fingerprint import config_hash
 from pipeline.observe import ground
 from pipeline.outcomes import StagePlan
 from pipeline.records import StageRecord, run_key
+from pipeline.space import sizes_under
 from pipeline.stage import Stage
 from pipeline.workload import Foreseeable, Workload
 from pipeline.workspace import Workspace
@@ -82,7 +82,7 @@ class Foresight:
         timed = [each for each in past if each.work.amount and self._is_timed_alike(each.record)]
         num_bytes = self._bytes(work, past[-1])
         if work.stored is None and context is not None:
-            num_bytes = max(0, num_bytes - _size_of(context.state_folder))
+            num_bytes = max(0, num_bytes - sum(sizes_under(context.state_folder)))
         if not timed:
             return Estimate(seconds=None, num_bytes=num_bytes)
         last = timed[-1]
@@ -137,17 +137,13 @@ class Foresight:
         record = past.record
         state = self._workspace.checkpoints / record.stage / run_key(record.config_hash, record.inputs_digest)
         num_bytes: float = sum(artifact.size for artifact in record.artifacts)
-        num_kept: float = _size_of(state)
+        num_kept: float = sum(sizes_under(state))
         if work.stored is not None and past.work.stored:
             num_bytes *= work.stored / past.work.stored
         if work.num_saves is not None and past.work.num_saves:
             keep = int(record.runtime.get("keep_checkpoints", self._num_kept))
             num_kept *= min(work.num_saves, self._num_kept + 1) / min(past.work.num_saves, keep + 1)
         return round(num_bytes + num_kept)
-
-
-def _size_of(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 
 def _words(work: Workload, past: _Past) -> str:

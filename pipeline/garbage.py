@@ -24,6 +24,7 @@ from pipeline.report.sheet import SHEET_NAME, load_sheet
 from pipeline.reset import artifact_paths
 from pipeline.retention import Retention, retain
 from pipeline.runs import find_runs, started_runs
+from pipeline.space import sizes_under
 from pipeline.stage import KeptWork, KnowsLeavings, Stage
 from pipeline.stat_cache import CACHE_NAME
 from pipeline.workspace import Workspace
@@ -219,10 +220,14 @@ def _gather(
     if path in needed:
         return [], False
     if path.is_symlink() or not path.is_dir():
-        return ([Garbage(path, why, 1, path.lstat().st_size)], True) if why else ([], False)
+        return ([Garbage(path, why, 1, num_bytes) for num_bytes in sizes_under(path)], True) if why else ([], False)
+    try:
+        entries = sorted(path.iterdir())
+    except FileNotFoundError:  # a run beside this has removed it just now
+        return [], True
     pieces: list[Garbage] = []
     is_whole = True
-    for entry in sorted(path.iterdir()):
+    for entry in entries:
         inner, is_inner_whole = _gather(entry, why, doomed, needed)
         pieces += inner
         is_whole = is_whole and is_inner_whole

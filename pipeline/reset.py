@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from pipeline.errors import IntegrityError
 from pipeline.records import StageRecord
 from pipeline.report.sheet import COMPARISON_PREFIX, REPORT_NAME, SHEET_NAME
+from pipeline.space import sizes_under
 from pipeline.stage import OwnsFolders, Stage
 from pipeline.stat_cache import CACHE_NAME
 from pipeline.workspace import Workspace
@@ -85,7 +85,7 @@ def _removals(stage: str, paths: Sequence[Path]) -> list[Removal]:
     for path in dict.fromkeys(paths):
         is_inside_another = any(parent in paths for parent in path.parents)
         if path.exists() and not is_inside_another:
-            sizes = [file.lstat().st_size for file in _files_under(path)]
+            sizes = sizes_under(path)
             removals.append(Removal(stage, path, len(sizes), sum(sizes)))
     return removals
 
@@ -104,11 +104,3 @@ def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name != ".gitkeep")
-
-
-def _files_under(path: Path) -> Iterator[Path]:
-    if not path.is_dir() or path.is_symlink():
-        yield path
-        return
-    for folder, _, names in os.walk(path):
-        yield from (Path(folder, name) for name in names)

@@ -1,8 +1,11 @@
-"""Stand-ins: a context without an orchestrator, a reporter that remembers, a disk that refuses one file."""
+"""Stand-ins: a context without an orchestrator, a reporter that remembers, disks that refuse or lose something."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +118,23 @@ def fail_to_write(monkeypatch: pytest.MonkeyPatch, name: str, *, error: Exceptio
         write(path, data)
 
     monkeypatch.setattr(files, "write_bytes", failing)
+
+
+def let_vanish(monkeypatch: pytest.MonkeyPatch, folder: Path, *, after: int) -> None:
+    """Let `folder` be gone when it, or what is in it, was looked at `after` times: a run removes what it needs no more."""
+    looks = count(1)
+    genuine = {name: getattr(os, name) for name in ("stat", "lstat")}
+
+    def looking(name: str) -> Any:
+        def look(path: Any, *arguments: Any, **options: Any) -> Any:
+            found = genuine[name](path, *arguments, **options)
+            if str(path).startswith(str(folder)) and next(looks) == after:
+                for each in genuine:
+                    monkeypatch.setattr(os, each, genuine[each])
+                shutil.rmtree(folder)
+            return found
+
+        return look
+
+    for name in genuine:
+        monkeypatch.setattr(os, name, looking(name))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import toy_command_line
+from fakes import let_vanish
 from toy_command_line import Call
 from toy_pipeline import CubesConfig
 
@@ -160,6 +161,19 @@ def test_what_is_kept_beside_the_results_counts_as_disk(workspace: Workspace) ->
     path = workspace.records.path_of(record(workspace))
     files.write_bytes(path.with_suffix("") / "step1" / "state", b"x" * 1000)
     assert estimate(workspace, Plain()).num_bytes == 4000
+
+
+@pytest.mark.parametrize("after", range(1, 6))
+def test_a_checkpoint_that_a_run_removes_meanwhile_does_not_end_the_estimate(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Whenever that is: what is gone takes no room."""
+    path = workspace.records.path_of(record(workspace)).with_suffix("")
+    for name in ("a", "b"):
+        files.write_bytes(path / "step1" / name, b"x" * 1000)
+    let_vanish(monkeypatch, path, after=after)
+    assert estimate(workspace, Plain()).num_bytes in (3000, 4000, 5000)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import toy_command_line
+from fakes import let_vanish
 from toy_command_line import Call
 
 from pipeline import files
+from pipeline.garbage import find_garbage
+from pipeline.workspace import Workspace
 
 call = toy_command_line.call
 
@@ -61,3 +64,16 @@ def test_what_a_run_has_left_goes_by_any_proof_that_it_is_of_a_run(call: Call, t
     assert not (tmp_path / "results" / name).exists()
     assert not (tmp_path / "logs/curves" / name).exists()
     assert json.dumps(document["garbage"]).count(name) >= 2
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_what_a_run_removes_meanwhile_does_not_end_the_listing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """`gc --dry-run` takes no lock: what is gone is no garbage, whenever it went."""
+    folder = workspace.datasets / "numbers.corrupt-0"
+    for name in ("a", "b"):
+        files.write_bytes(folder / name, b"x" * 1000)
+    let_vanish(monkeypatch, folder, after=after)
+    assert find_garbage([], workspace=workspace, keep=None).num_bytes in (0, 1000, 2000)
+    assert not folder.exists()

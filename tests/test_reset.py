@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import toy_stages
+from fakes import let_vanish
 from toy_stages import ALL_SKIPPED, Toy, decisions
 
 from pipeline import files
 from pipeline.decide import Action, Reason
 from pipeline.errors import Interrupted
 from pipeline.lock import LOCK_NAME
+from pipeline.reset import everything_of
+from pipeline.workspace import Workspace
 
 toy = toy_stages.toy
 
@@ -57,6 +60,19 @@ def test_half_done_work_is_what_has_no_record(toy: Toy) -> None:
     assert toy.configure().upkeep.half_done() == {}
     toy.run()
     assert toy.configure().upkeep.half_done() == {}
+
+
+@pytest.mark.parametrize("after", range(1, 6))
+def test_what_a_run_removes_meanwhile_does_not_end_the_listing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Nobody has the lock until the user has agreed: what is gone has no size, whenever it went."""
+    folder = workspace.results / "old"
+    for name in ("a", "b"):
+        files.write_bytes(folder / name, b"x" * 1000)
+    let_vanish(monkeypatch, folder, after=after)
+    assert sum(each.num_bytes for each in everything_of([], workspace=workspace, has_all=True)) in (0, 1000, 2000)
+    assert not folder.exists()
 
 
 def test_reset_of_all_leaves_nothing(toy: Toy) -> None:

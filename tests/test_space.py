@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ResourceExhausted
-from pipeline.space import require_space
+from pipeline.space import require_space, sizes_under
 
 
 def test_what_fits_to_the_byte_is_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +24,15 @@ def test_what_fits_to_the_byte_is_let_through(tmp_path: Path, monkeypatch: pytes
     assert all(remedy in caught.value.hint for remedy in ("free some space", "--workspace", "eat less"))
     assert asked == [tmp_path, tmp_path]
     assert not folder.parent.exists()
+
+
+def test_files_have_the_size_of_what_lies_there_itself(tmp_path: Path) -> None:
+    """Those in folders too; a link leads nowhere, and where nothing is there is no size."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a").write_bytes(b"xyz")
+    (tmp_path / "b").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("inner")
+    assert sorted(sizes_under(tmp_path)) == [1, 3]
+    assert sizes_under(tmp_path / "b") == [1]
+    assert sizes_under(tmp_path / "link") == [len("inner")]
+    assert sizes_under(tmp_path / "absent") == []
