@@ -1,4 +1,4 @@
-"""Room on the disk: what files take, and what is asked for before work begins rather than found missing in its middle."""
+"""Room on the disk: what files take, and what is asked for before work begins rather than missed in its middle."""
 
 from __future__ import annotations
 

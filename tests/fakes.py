@@ -121,7 +121,7 @@ def fail_to_write(monkeypatch: pytest.MonkeyPatch, name: str, *, error: Exceptio
 
 
 def let_vanish(monkeypatch: pytest.MonkeyPatch, folder: Path, *, after: int) -> None:
-    """Let `folder` be gone when it, or what is in it, was looked at `after` times: a run removes what it needs no more."""
+    """Let `folder` be gone when it, or what is in it, was looked at `after` times, as a run removes a checkpoint."""
     looks = count(1)
     genuine = {name: getattr(os, name) for name in ("stat", "lstat")}
 
@@ -129,8 +129,8 @@ def let_vanish(monkeypatch: pytest.MonkeyPatch, folder: Path, *, after: int) -> 
         def look(path: Any, *arguments: Any, **options: Any) -> Any:
             found = genuine[name](path, *arguments, **options)
             if str(path).startswith(str(folder)) and next(looks) == after:
-                for each in genuine:
-                    monkeypatch.setattr(os, each, genuine[each])
+                for each, function in genuine.items():
+                    monkeypatch.setattr(os, each, function)
                 shutil.rmtree(folder)
             return found
 
