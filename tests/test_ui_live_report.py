@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from event_logs import RUN, killed_and_stopped
 from live_page import Author
+from test_report_page import STAGES, record_of
 
 from pipeline.events import Kind
-from pipeline.records import Target
+from pipeline.fingerprint import digest_json
+from pipeline.observe import ground
+from pipeline.records import Artifact, StageRecord, Target
 from pipeline.report.content import Content, Section
 from pipeline.report.verdict import Verdict
 from pipeline.ui.live_report import Drawn, LiveReport, reports_in
@@ -165,6 +170,45 @@ def test_names_of_a_log_never_become_paths(tmp_path: Path, studio: Studio) -> No
     for stage, digest in (("..", _HASH), ("training", "*"), ("training", f"../../{_HASH}"), ("training", _HASH)):
         run = _listed(stages=(stage,), hashes={stage: digest})
         assert _titles(report.draw(run, verdict=None, stamp=(stage, digest))) == ["Stages"]
+
+
+def _recorded(workspace: Workspace, stage: str, config: str, **given: Any) -> StageRecord:
+    """Write the record of a stage, as the run `<config>-1` has made it, and return it."""
+    inputs = {name: ground(record, kinds) for name, (record, kinds) in given.pop("inputs", {}).items()}
+    digest = digest_json(inputs) if inputs else ""
+    known = {"run": f"{config}-1", "config_hash": config * 32, "inputs": inputs, "inputs_digest": digest}
+    record = record_of(stage, **(known | {"artifacts": ()} | given))
+    workspace.records.save(record)
+    return record
+
+
+def _made(kind: str, digest: str) -> Artifact:
+    return Artifact(kind=kind, path=f"results/{kind}", size=1, xxh3=digest * 32)
+
+
+def test_a_record_is_shown_only_in_the_run_whose_outputs_it_was_made_of(tmp_path: Path, studio: Studio) -> None:
+    """An evaluation of another model has the same settings; where the own model is not there, none is shown."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    Author(workspace.root).begin(RUN, stages=STAGES)
+    data = _recorded(workspace, STAGES[0], "a", artifacts=(_made("train", "1"), _made("test", "2")))
+    own = _recorded(workspace, STAGES[1], "b", artifacts=(_made("weights", "3"),), inputs={STAGES[0]: (data, ())})
+    other = _recorded(workspace, STAGES[1], "c", artifacts=(_made("weights", "4"),), inputs={STAGES[0]: (data, ())})
+    run = _listed(stages=STAGES, hashes=dict(zip(STAGES, ("a" * 32, "b" * 32, "e" * 32), strict=True)))
+
+    def evaluation() -> str:
+        html = _html(LiveReport(workspace, studio).draw(run, verdict=None, stamp=0))
+        row = re.findall(r'<th scope="row">evaluation</th>.*?</tr>', html)[0]
+        return re.sub("<[^>]*>", " ", row)
+
+    def evaluated(model: StageRecord, **given: Any) -> None:
+        _recorded(workspace, STAGES[2], "e", inputs={STAGES[0]: (data, ("test",)), STAGES[1]: (model, ())}, **given)
+
+    evaluated(other, run="other-1", finished_at="2026-01-02T10:00:00+0000")
+    assert "not begun" in evaluation()
+    evaluated(own, run="own-1")
+    assert "own-1" in evaluation()
+    workspace.records.remove(workspace.records.path_of(own))
+    assert "not begun" in evaluation()
 
 
 def test_reports_are_folders_of_the_results_and_no_links(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from pipeline.errors import IntegrityError
+from pipeline.observe import ground
 from pipeline.records import StageRecord
 from pipeline.report.content import Content, Section, charts_of, content_of
 from pipeline.report.history import History, HistoryFold
@@ -25,6 +27,7 @@ from pipeline.workspace import Workspace
 
 _HASH = re.compile(r"[0-9a-f]{32}")
 _BATCH = 5000
+_MAX_KINDS = 8  # of outputs of a stage, any of which together may be an input; of more it is one of them, or all
 _MAX_OPEN = 4  # runs whose history is kept in memory
 # A refresh is followed by a pause of so many times of what it took: drawing takes at most a fortieth of one core.
 _PAUSE_FACTOR = 40.0
@@ -133,9 +136,9 @@ class LiveReport:
         """Return what was asked for, and the records of what is done of it."""
         saved = self._saved_sheet(run.name)
         names = run.stages or tuple(stage.name for stage in saved.stages)
-        records = {}
+        records: dict[str, StageRecord] = {}
         for name in names:
-            if (record := self._record(name, run, saved)) is not None:
+            if (record := self._record(name, run, saved, upstream=records)) is not None:
                 records[name] = record
         sheet = replace(
             saved,
@@ -151,8 +154,13 @@ class LiveReport:
                 return load_sheet(self._workspace.results / name / SHEET_NAME)
         return RunSheet(run=name, profile="", command="", settings={}, stages=())
 
-    def _record(self, stage: str, run: ListedRun, saved: RunSheet) -> StageRecord | None:
-        """Return the record of a stage: the one that the sheet names, or the newest with the same settings."""
+    def _record(
+        self, stage: str, run: ListedRun, saved: RunSheet, *, upstream: Mapping[str, StageRecord]
+    ) -> StageRecord | None:
+        """Return the record of a stage with the same settings that rests on what this run has made upstream.
+
+        Of several it is the one that the sheet names, or the newest.
+        """
         config_hash = run.hashes.get(stage, "")
         noted = next((each for each in saved.stages if each.name == stage), SheetStage(name=stage))
         # Names come from a log that anybody may have written: they are compared, and never become a path.
@@ -160,10 +168,12 @@ class LiveReport:
         folders = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         if stage not in folders or not _HASH.fullmatch(config_hash or noted.config_hash):
             return None
-        found = []
+        known, found = {*run.hashes, *run.stages, *(each.name for each in saved.stages)}, []
         for path in (folder / stage).glob(f"{config_hash or noted.config_hash}*.json"):
             with suppress(OSError, IntegrityError):
-                found.append(self._workspace.records.load(path))
+                record = self._workspace.records.load(path)
+                if _rests_on(record, upstream, among=known):
+                    found.append(record)
         exact = [record for record in found if record.inputs_digest == noted.inputs_digest and noted.config_hash]
         return max(exact or found, key=lambda record: record.finished_at, default=None)
 
@@ -208,6 +218,23 @@ def reports_in(results: Path) -> frozenset[str]:
         files = [path / REPORT_NAME for path in results.iterdir() if not path.is_symlink()]
         return frozenset(file.parent.name for file in files if file.is_file() and not file.is_symlink())
     return frozenset()
+
+
+def _rests_on(record: StageRecord, upstream: Mapping[str, StageRecord], *, among: Collection[str]) -> bool:
+    """Return whether the inputs of `record` that are outputs of the stages `among` are those of `upstream`.
+
+    The settings of a stage do not tell what it stood on: those of an evaluation are the same for every model.
+    """
+    inputs = {name: digest for name, digest in record.inputs.items() if name in among}
+    return all(name in upstream and digest in _grounds(upstream[name]) for name, digest in inputs.items())
+
+
+def _grounds(record: StageRecord) -> Iterator[str]:
+    """Yield the digests of what others may have consumed of a stage; a log does not tell of which kinds that was."""
+    yield ground(record, ())
+    kinds = sorted({artifact.kind for artifact in record.artifacts})
+    most = len(kinds) if len(kinds) <= _MAX_KINDS else 1
+    yield from (ground(record, some) for num in range(1, most + 1) for some in combinations(kinds, num))
 
 
 def _with_detail(stage: SheetStage, history: History) -> SheetStage:
