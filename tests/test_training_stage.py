@@ -160,11 +160,11 @@ def test_data_with_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
 
 
 def test_figure_that_the_task_lacks_is_a_usage_error(tmp_path: Path) -> None:
-    """The error names the figures that there are."""
+    """The error names the nearest figure, and all that there are."""
     stage, context = tiny_stage(tmp_path, tiny_config(validation={"metric": "scor"}))
-    with pytest.raises(UsageError, match="no figure 'scor'; it has score, undefined") as caught:
+    with pytest.raises(UsageError, match="no figure 'scor'; did you mean 'score'") as caught:
         stage.execute(context)
-    assert caught.value.hint == "set training.validation.metric=score"
+    assert caught.value.hint == "figures: loss, score, undefined"
 
 
 def test_validation_by_loss_needs_no_predictions(tmp_path: Path) -> None:

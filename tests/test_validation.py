@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_task import TinyTask, tiny_config, tiny_stage
+from tiny_task import TinyMetrics, TinyTask, tiny_config, tiny_stage
 
 from pipeline.errors import UsageError
 from pipeline.interrupts import StopFlag
@@ -56,6 +56,14 @@ def test_training_does_not_notice(session: Session) -> None:
     assert session.learner.model.training
 
 
+def test_a_task_without_figures_has_the_loss_alone(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is near what was asked for, the error names what there is all the same."""
+    monkeypatch.setattr(TinyMetrics, "compute", lambda _: {})
+    with pytest.raises(UsageError) as caught:
+        _run(session)
+    assert (caught.value.message, caught.value.hint) == ("the task has no figure 'score'", "figures: loss")
+
+
 def test_stop_breaks_it_off(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked to stop after a batch it returns nothing, and the model is in training mode again."""
     stop = StopFlag()
@@ -67,6 +75,6 @@ def test_stop_breaks_it_off(session: Session, monkeypatch: pytest.MonkeyPatch) -
 def test_unknown_metric_is_found_with_a_suggestion(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt metric is a usage error that names the nearest figure."""
     monkeypatch.setattr(session.validator, "_metric", "scores")
-    with pytest.raises(UsageError, match="it has score, undefined") as caught:
+    with pytest.raises(UsageError, match="did you mean 'score'") as caught:
         _run(session)
-    assert caught.value.hint.endswith("=score")
+    assert caught.value.hint == "figures: loss, score, undefined"

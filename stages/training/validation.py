@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from pipeline.complaints import nearest
 from pipeline.errors import UsageError
 from pipeline.interrupts import StopFlag
 from pipeline.stream import Withheld
@@ -61,11 +61,11 @@ class Validator:
         finally:
             model.train(was_training)
         if figures is not None and self._metric not in figures:
-            nearest = difflib.get_close_matches(self._metric, figures, n=1) or sorted(figures)
+            known = sorted({*figures, LOSS})
             raise UsageError(
-                f"the task has no figure {self._metric!r}; it has {', '.join(sorted(figures))}",
+                f"the task has no figure {self._metric!r}{nearest(self._metric, known)}",
                 code="E0252",
-                hint=f"set training.validation.metric={nearest[0]}",
+                hint=f"figures: {', '.join(known)}",
             )
         return figures
 
