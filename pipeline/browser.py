@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.asking import tell
+
+# Shows a file to the user, in a browser.
+Show = Callable[[Path], None]
 
 
 def show_file(path: Path) -> None:

@@ -31,7 +31,7 @@ _BEAT_SECONDS = 5.0  # attributes of files on network disks may be seconds old; 
 _WATCHED_BEATS = 3
 _LEASE_BYTES = 1024  # of constant size: a lease is written over in place and never grows or shrinks
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_NO_SUCH_LOCK = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})  # what disks say that know no locks
+NO_SUCH_LOCK = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})  # what disks say that know no locks
 
 
 class RunLock:
@@ -112,7 +112,7 @@ class RunLock:
         except BlockingIOError:
             raise self._is_taken(read_lease(self._root)) from None
         except OSError as error:
-            if error.errno not in _NO_SUCH_LOCK:
+            if error.errno not in NO_SUCH_LOCK:
                 raise
             self._tell(f"the disk of {self._root} knows no file locks; only the lease keeps other runs out")
             return False

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answer import Answer
+from pipeline.browser import Show
 from pipeline.complaints import nearest
 from pipeline.descriptions import head, near
 from pipeline.errors import UsageError
+from pipeline.options import PlaceOptions
 from pipeline.report.sheet import SHEET_NAME, load_sheet, named_sheets
+from pipeline.session import find_workspace
 from pipeline.tables import duration, table
 from pipeline.workspace import Workspace
 
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 _MAX_LETTERS = 40  # of a value in a column; the page and the JSON have all of it
 
 
-def compare(runs: Sequence[str], *, workspace: Path | None, show: Callable[[Path], None] | None) -> Answer:
+def compare(runs: Sequence[str], *, workspace: Path | None, show: Show | None) -> Answer:
     """Compare runs that have a report, and show the page of it if `show` is given."""
     from pipeline.report.writer import write_comparison
 
-    root = Workspace.at(workspace or Path(os.environ.get("PIPELINE_WORKSPACE") or "."))
+    root = Workspace.at(find_workspace(PlaceOptions(workspace=workspace)))
     names = [_named(word, root) for word in runs]
     if len(set(names)) < 2:
         raise UsageError("to compare takes two runs", code="E0240", hint=f"runs with a report: {_known(root)}")

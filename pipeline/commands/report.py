@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.answer import Answer
+from pipeline.browser import Show
 from pipeline.decide import Action
 from pipeline.descriptions import head, near
 from pipeline.options import SettingsOptions
@@ -18,13 +19,10 @@ from pipeline.report.sheet import REPORT_NAME, RunSheet, SheetStage, is_written,
 from pipeline.secrets import hide, hide_text
 from pipeline.session import Session, open_session
 
-# Shows a file to the user, in a browser.
-Open = Callable[[Path], None]
-
 _LEAST_SECONDS = 2.0  # in which a report without charts is written, also by a slow machine
 
 
-def report(settings: SettingsOptions, *, show: Open | None) -> Answer:
+def report(settings: SettingsOptions, *, show: Show | None) -> Answer:
     """Write the report of a run, whole or not, and show it if `show` is given."""
     from pipeline.report.writer import write_report
 

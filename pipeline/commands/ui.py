@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from html import escape
@@ -15,6 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from pipeline.answer import Answer
+from pipeline.browser import Show
 from pipeline.descriptions import head
 from pipeline.errors import UsageError
 from pipeline.options import SettingsOptions
@@ -25,16 +26,13 @@ from pipeline.ui.address import listen, new_token, read_token, url_of
 if TYPE_CHECKING:
     from pipeline.workspace import Workspace
 
-# Shows a file to the user, in a browser.
-Open = Callable[[Path], None]
-
 _PACKAGES = ("starlette", "uvicorn", "jinja2")
 _BOUNCE = (
     '<!doctype html><meta charset="utf-8"><title>pipeline</title><meta http-equiv="refresh" content="0;url={0}">\n'
 )
 
 
-def ui(settings: SettingsOptions, *, port: int, token_file: Path | None, show: Open | None) -> Answer:
+def ui(settings: SettingsOptions, *, port: int, token_file: Path | None, show: Show | None) -> Answer:
     """Listen, and serve once the address is told; `show` shows the page in a browser."""
     _require_packages()
     workspace = open_session(settings).workspace
@@ -48,7 +46,7 @@ def ui(settings: SettingsOptions, *, port: int, token_file: Path | None, show: O
 
 
 def _serve(
-    listener: socket, workspace: Workspace, settings: SettingsOptions, *, token: str, url: str, show: Open | None
+    listener: socket, workspace: Workspace, settings: SettingsOptions, *, token: str, url: str, show: Show | None
 ) -> None:
     with _ended_by_signals(), ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))  # the way to end it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.doctor.finding import Finding, State
+from pipeline.lock import NO_SUCH_LOCK
 from pipeline.space import free_bytes
 
 _LITTLE_BYTES, _SOME_BYTES = 1_000_000_000, 5_000_000_000  # a quick run takes 0.8 GB, the professional data set 1.7
@@ -20,7 +20,6 @@ _PROBE_BYTES = 64 << 20  # more than caches of disks hold back, less than a seco
 _SLOW_BYTES_PER_SECOND = 50e6  # a checkpoint of the standard profile, 140 MB, takes three seconds then
 _SLOW_SYNC_SECONDS = 0.1  # a disk that turns needs 0.02
 _NUM_SYNCS = 5
-_NO_SUCH_LOCK = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def examine_space(folder: Path, *, num_free: int | None = None) -> Finding:
@@ -76,7 +75,7 @@ def examine_locking(folder: Path, *, lock: Callable[[int, int], None] = fcntl.fl
         try:
             lock(first.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _NO_SUCH_LOCK:
+            if error.errno not in NO_SUCH_LOCK:
                 raise
             advice = "only a lease in a file keeps a second run out, and is seen after seconds; start one run at a time"
             told = "this file system knows no locks"

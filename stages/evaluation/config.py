@@ -60,3 +60,8 @@ class EvaluationConfig(StageConfig):
         if unknown:
             raise ValueError(f"targets name data sets that are not in real_data: {', '.join(sorted(unknown))}")
         return self
+
+
+def file_suffix(data_set: str) -> str:
+    """Return what the files about `data_set` end in before their extension: nothing for the held-out scenes."""
+    return "" if data_set == SYNTHETIC else f"_{data_set}"

@@ -28,7 +28,7 @@ from pipeline.report.parts import (
     encode_part,
 )
 from pipeline.stage import Output, StageContext
-from stages.evaluation.config import SYNTHETIC
+from stages.evaluation.config import SYNTHETIC, file_suffix
 from stages.evaluation.judgement import Judgement, Scene, confusion_counts, judge_view, worst_scenes
 from stages.evaluation.measure import View
 from stages.evaluation.real_image import Unusable
@@ -45,8 +45,7 @@ _CURVE_IOUS = (0, 5, 8)  # of the thresholds .50, .55 … .95: those that are dr
 
 def save_report_part(context: StageContext, data_set: DataSet, view: View) -> Output:
     """Write what the report of this run says of `data_set`; the same measurement gives the same bytes."""
-    suffix = "" if data_set.name == SYNTHETIC else f"_{data_set.name}"
-    path = context.results_folder / f"evaluation_report{suffix}.json"
+    path = context.results_folder / f"evaluation_report{file_suffix(data_set.name)}.json"
     data = encode_part(report_part(data_set, view))
     files.write_bytes(path, data)
     return Output(REPORT_KIND, path, digest_bytes(data))

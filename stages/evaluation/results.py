@@ -17,7 +17,7 @@ from pipeline.records import StageRecord, Target
 from pipeline.sealed import save_sealed
 from pipeline.stage import Output, StageContext
 from pipeline.workspace import now
-from stages.evaluation.config import SYNTHETIC
+from stages.evaluation.config import file_suffix
 from stages.evaluation.measure import Measurement
 
 SCHEMA_VERSION = 1
@@ -60,7 +60,7 @@ def save_results(
 
 def save_measurement(context: StageContext, data_set: str, measurement: Measurement) -> list[Output]:
     """Write what was found and what is really there as COCO documents, those of other data sets by their name."""
-    suffix = "" if data_set == SYNTHETIC else f"_{data_set}"
+    suffix = file_suffix(data_set)
     documents = {"predictions": measurement.predictions, "annotations": measurement.truth}
     outputs = []
     for kind, document in documents.items():
