@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import IntegrityError
@@ -50,7 +49,7 @@ async def messages(watcher: Watcher, place: Place, *, picture: Picture) -> Async
             await asyncio.sleep(1)
             continue
         told_trouble = ""
-        place = replace(place, log=batch.place.log, offset=batch.place.offset)
+        place = batch.place
         if batch.events:
             yield "".join(_event(logged, wording) for logged in batch.events)
         if not batch.is_last:
