@@ -32,11 +32,6 @@ class DevicePool:
         self._layout: Layout | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
-    @property
-    def num_kept(self) -> int:
-        """How many chunks stay on the device."""
-        return len(self._kept)
-
     def gather(self, parts: Sequence[Part]) -> dict[str, Tensor]:
         """Return the given rows as tensors on the device."""
         gathered = [self._gather(part) for part in parts]
