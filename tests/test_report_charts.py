@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_timeline_draws_each_interruption_and_each_resume() -> None:
     """Two cuts, two resumes, two pauses, five attempts; the table tells all of them."""
     chart = timeline(killed_and_stopped())
     layers = chart.spec["layer"]
-    assert values(layers[0], "text") == ["pause 1h00m", "pause 1m02s"]
+    assert values(layers[0]["layer"][1], "text") == ["pause 1h00m", "pause 1m02s"]
     assert [row["ending"] for row in layers[2]["data"]["values"]] == ["killed", "interrupted"]
     assert [row["action"] for row in layers[3]["data"]["values"]] == ["resume", "resume"]
     assert [(row[0], row[1], row[4]) for row in chart.rows] == [
@@ -70,6 +71,20 @@ def test_timeline_tells_lost_work_from_kept() -> None:
         log.train(last=1)
     assert values(timeline(log).spec["layer"][1], "fate") == ["done again from zero", "not finished"]
     assert set(values(timeline(killed_and_stopped()).spec["layer"][1], "fate")) == {"kept"}
+
+
+def test_labels_of_pauses_do_not_lie_on_each_other() -> None:
+    """Of those too close to each other the longest is told; however many there are, those with room are told."""
+    log = MadeUpLog()
+    for pause, seconds in ((1, 100), (151, 10), (1110, 10), (1109, 200), (60, 200), (60, 200), (60, 200)):
+        log.start(pause=pause)
+        log.work("training", "resume", seconds=None)
+        log.tell(Kind.INTERRUPTED, "training", after=seconds, signal=15)
+    rules, labels = timeline(log).spec["layer"][0]["layer"]
+    assert len(values(rules, "at")) == 6
+    assert values(labels, "text") == ["pause 18m32s", "pause 1m02s", "pause 1m02s", "pause 1m02s"]
+    apart = sorted(values(labels, "at"))
+    assert min(after - before for before, after in pairwise(apart)) > 100 / 60
 
 
 def test_timeline_of_nothing() -> None:

@@ -17,6 +17,8 @@ _PADDING = {"left": 28, "right": 8, "top": 4, "bottom": 4}  # names are wider in
 _KEPT, _LOST, _OPEN, _AT_WORK = "kept", "done again from zero", "not finished", "at work"
 _COLOURS = {_KEPT: GOOD, _LOST: LOST, _OPEN: BAD, _AT_WORK: BUSY}
 _CUT_SHORT = ("failed", "interrupted", "killed")
+_LETTER_WIDTH = 6.6  # pixels, of a label of the size that charts have, in a wide one of common fonts
+_LABEL_GAP = 8
 _NOTABLE_PAUSE = 1.0  # seconds between two sessions that are worth telling
 _UNITS = ((7200, 3600, "hours"), (180, 60, "minutes"), (0, 1, "seconds"))  # from how many seconds on, and their size
 
@@ -38,7 +40,7 @@ def timeline_chart(history: History, *, stages: Sequence[str]) -> Chart | None:
     present = [name for name in stages if history.stages[name].attempts]
     layers = [_bars(bars, stages=present, unit=unit), _marks(bars), _resumes(bars)]
     if pauses := list(_pauses(history, size=size)):
-        layers.insert(0, _pause_rules(pauses))
+        layers.insert(0, _pause_rules(pauses, total=total / size))
     num_cuts = sum(each.ending in _CUT_SHORT for each in attempts)
     return Chart(
         title="Timeline",
@@ -147,14 +149,30 @@ def _pauses(history: History, *, size: float) -> Iterator[dict[str, Any]]:
         pause = history.pause_before(number)
         if pause >= _NOTABLE_PAUSE:
             at = history.work_seconds(number, session.began) / size
-            yield {"at": at, "text": f"pause {duration(pause)}"}
+            yield {"at": at, "seconds": pause, "text": f"pause {duration(pause)}"}
 
 
-def _pause_rules(pauses: Sequence[dict[str, Any]]) -> Spec:
+def _pause_rules(pauses: Sequence[dict[str, Any]], *, total: float) -> Spec:
     at = {"field": "at", "type": "quantitative"}
     label = {"type": "text", "align": "center", "baseline": "bottom", "dy": -4, "color": MUTED}
-    # Labels of pauses close to each other would lie on each other: then the table tells them.
-    is_told = len(pauses) <= 4
     rule = {"mark": {"type": "rule", "color": MUTED, "strokeDash": [3, 3]}, "encoding": {"x": at}}
     text = {"mark": label, "encoding": {"x": at, "y": {"value": 0}, "text": {"field": "text"}}}
-    return {"data": data(pauses), "layer": [rule, *([text] if is_told else [])]}
+    told = _labelled(pauses, pixels=_WIDTH / (total or 1))
+    return {"layer": [{"data": data(pauses), **rule}, {"data": data(told), **text}]}
+
+
+def _labelled(pauses: Sequence[dict[str, Any]], *, pixels: float) -> list[dict[str, Any]]:
+    """Return the pauses whose labels lie on no other, the longest first; the table tells the rest.
+
+    `pixels` are those of one unit of time.
+    """
+
+    def is_free(pause: dict[str, Any], other: dict[str, Any]) -> bool:
+        both = (len(pause["text"]) + len(other["text"])) / 2 * _LETTER_WIDTH
+        return abs(pause["at"] - other["at"]) * pixels >= both + _LABEL_GAP
+
+    told: list[dict[str, Any]] = []
+    for pause in sorted(pauses, key=lambda each: -each["seconds"]):
+        if all(is_free(pause, other) for other in told):
+            told.append(pause)
+    return told
