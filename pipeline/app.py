@@ -15,7 +15,7 @@ from typer.models import CommandInfo
 from pipeline.answer import Answer
 from pipeline.asking import asking
 from pipeline.completion_scripts import Shell
-from pipeline.options import OutputOptions, PlaceOptions, RunOptions, SettingsOptions, grouped
+from pipeline.options import OutputOptions, PlaceOptions, RunOptions, SettingsOptions, WorkspaceFolder, grouped
 from pipeline.usage import CommandWithArguments
 
 # What a command line asks for. Typer understands the words and no more: inside it, Ctrl+C and broken pipes would become
@@ -57,9 +57,6 @@ TokenFile = Annotated[
     typer.Option("--token-file", metavar="FILE", help="Take the token from this file, so that it stays the same."),
 ]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Runs that have a report.")]
-WorkspaceFolder = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
-]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of an older program.")]
 ErrorCode = Annotated[str | None, typer.Argument(metavar="CODE", help="An error code, such as E0417.")]
 ShellName = Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell.")]

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from pipeline.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -20,11 +22,25 @@ class OutputOptions:
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
 
+def _folder(text: str) -> Path:
+    """Return the folder that a word names; none is named by "", which as a path would be the current folder."""
+    if not text:
+        raise UsageError(
+            "--workspace is empty, as with a variable that is not set",
+            code="E0229",
+            hint="give the variable a value; for the current folder write --workspace . or leave the option out",
+        )
+    if "\0" in text:
+        raise ValueError("no path has a NUL in it")
+    return Path(text)
+
+
 _ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of pipeline.toml.")
 ]
-_Workspace = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="Where all files are; else the current folder.")
+WorkspaceFolder = Annotated[
+    Path | None,
+    typer.Option("--workspace", metavar="DIR", parser=_folder, help="Where all files are; else the current folder."),
 ]
 
 
@@ -33,7 +49,7 @@ class PlaceOptions:
     """Where to look for the settings file and the workspace, for commands to which no setting of a run matters."""
 
     config: _ConfigFile = None
-    workspace: _Workspace = None
+    workspace: WorkspaceFolder = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +68,7 @@ class SettingsOptions:
     epochs: Annotated[str | None, typer.Option("--epochs", metavar="N", help="Passes over the training data.")] = None
     batch_size: Annotated[str | None, typer.Option("--batch-size", metavar="N", help="Samples in a step.")] = None
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = None
-    workspace: _Workspace = None
+    workspace: WorkspaceFolder = None
 
     @property
     def names_a_run(self) -> bool:

@@ -320,6 +320,25 @@ def test_the_environment_names_workspace_and_file(call: Call, tmp_path: Path, mo
         assert len(list(tmp_path.glob(f"{workspace}/datasets/*/*"))) == 2
 
 
+@pytest.mark.parametrize("command", ["reset all --yes", "gc --yes", "run", "compare one two"])
+@pytest.mark.parametrize("option", ["--workspace ''", "--workspace="])
+def test_an_empty_workspace_is_not_the_current_folder(call: Call, tmp_path: Path, command: str, option: str) -> None:
+    """`--workspace "$WS"` with a variable that is not set is refused, and nothing is touched."""
+    call("run --quiet")
+    before = sorted(tmp_path.rglob("*"))
+    told = call(command, option, code=2).err
+    assert "error[E0229]: --workspace is empty, as with a variable that is not set\nhint: give the variable" in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_variable_for_the_workspace_counts_as_not_set(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is how a shell takes one back."""
+    monkeypatch.setenv("PIPELINE_WORKSPACE", "")
+    assert call("status --json").document["workspace"] == str(tmp_path)
+
+
 def test_the_log_tells_what_was_asked_for(call: Call, tmp_path: Path) -> None:
     """The words of the command line, which process carries them out, and what it aims at."""
     call("run --until numbers --quiet")
