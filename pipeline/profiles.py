@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,11 +123,14 @@ def read_settings_file(path: Path | None) -> SettingsFile:
 
 
 def find_settings_file(config: Path | None, *, workspace: Path, environment: Mapping[str, str]) -> Path | None:
-    """Return the file that --config or PIPELINE_CONFIG names, else the workspace's, else the current folder's."""
+    """Return the file that --config or PIPELINE_CONFIG names, else the workspace's, else the current folder's.
+
+    What bears its name and is no file, as a link to nothing, is returned all the same: reading it says what is wrong.
+    """
     named = config or (Path(text) if (text := environment.get("PIPELINE_CONFIG")) else None)
     if named:
         return named
-    return next((path for path in (workspace / FILE_NAME, Path(FILE_NAME)) if path.is_file()), None)
+    return next((path for path in (workspace / FILE_NAME, Path(FILE_NAME)) if os.path.lexists(path)), None)
 
 
 def parse_value(text: str) -> Any:

@@ -265,6 +265,20 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'absent.toml'} cannot be read: " in refused(config_file=tmp_path / "absent.toml")
 
 
+def test_a_settings_file_that_cannot_be_used_is_not_passed_over(tmp_path: Path) -> None:
+    """A folder of that name, or a link to nothing, is found where the file would be, and refused like a named one."""
+    folder, link = tmp_path / "one" / FILE_NAME, tmp_path / "other" / FILE_NAME
+    folder.mkdir(parents=True)
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "absent.toml")
+    for path, said in ((folder, "is no regular file"), (link, "cannot be read: No such file or directory")):
+        assert find_settings_file(None, workspace=path.parent, environment={}) == path
+        with pytest.raises(UsageError) as caught:
+            read_settings_file(path)
+        assert caught.value.code == "E0212"
+        assert f"{path} {said}" in caught.value.message
+
+
 def test_the_settings_file_is_the_named_one_else_the_workspace_s_else_the_current_folder_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
