@@ -169,7 +169,7 @@ def _labelled(pauses: Sequence[dict[str, Any]], *, pixels: float) -> list[dict[s
 
     def is_free(pause: dict[str, Any], other: dict[str, Any]) -> bool:
         both = (len(pause["text"]) + len(other["text"])) / 2 * _LETTER_WIDTH
-        return abs(pause["at"] - other["at"]) * pixels >= both + _LABEL_GAP
+        return bool(abs(pause["at"] - other["at"]) * pixels >= both + _LABEL_GAP)
 
     told: list[dict[str, Any]] = []
     for pause in sorted(pauses, key=lambda each: -each["seconds"]):
