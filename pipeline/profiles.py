@@ -75,7 +75,7 @@ def resolve(
     definition: PipelineDefinition,
     *,
     profile: str | None,
-    config_file: Path | None,
+    file: SettingsFile,
     environment: Mapping[str, str],
     assignments: Sequence[str],
     flags: Mapping[str, tuple[str, Any]],
@@ -88,7 +88,6 @@ def resolve(
     Raises:
         UsageError: a key is unknown, or a value of the wrong type or out of bounds; all of them are named.
     """
-    file = read_settings_file(config_file)
     name = profile or environment.get("PIPELINE_PROFILE") or file.profile or definition.default_profile
     layers = [
         *_profile_layers(name, definition=definition, file=file),

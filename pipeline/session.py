@@ -127,7 +127,7 @@ def open_session(
     settings = resolve(
         definition,
         profile=_profile(options),
-        config_file=config_file,
+        file=file,
         environment=environment,
         assignments=options.assignments or (),
         flags=_flags(options, definition) | (run.assignments if run else {}),

@@ -309,6 +309,19 @@ def test_an_own_pipeline_is_found_beside_its_settings(
     assert call("status --json").document["run"].startswith("large-")
 
 
+def test_a_settings_file_is_read_once(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit while a command begins, here by the pipeline that it loads, does not give it one half of each version."""
+    monkeypatch.delenv("PIPELINE_PIPELINE")
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "pipeline.toml"
+    file.write_text('pipeline = "editing_pipeline:PIPELINE"\nprofile = "large"\n')
+    (tmp_path / "editing_pipeline.py").write_text(
+        "from pathlib import Path\n\nfrom toy_pipeline import PIPELINE\n\n"
+        f"Path({str(file)!r}).write_text('profile = \"small\"\\n')\n"
+    )
+    assert call("status --json").document["run"].startswith("large-")
+
+
 def test_the_environment_names_workspace_and_file(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PIPELINE_WORKSPACE and PIPELINE_CONFIG stand for the options; the options win."""
     (tmp_path / "mine.toml").write_text("[numbers]\ncount = 2\n")

@@ -20,7 +20,7 @@ from raise_sites import ROOT
 
 from pipeline.app import app
 from pipeline.definition import PipelineDefinition
-from pipeline.profiles import ENVIRONMENT_NAMES, profile_names, resolve
+from pipeline.profiles import ENVIRONMENT_NAMES, SettingsFile, profile_names, read_settings_file, resolve
 from stages.catalog import PIPELINE
 
 _FOLDER = ROOT / "docs"
@@ -149,7 +149,7 @@ def _parse(words: list[str], line: str, *, is_whole: bool, definition: PipelineD
     context = command.make_context("pipeline", list(words), resilient_parsing=not is_whole)
     assigned = context.params.get("assignments") or ()
     if assigned:
-        resolve(definition, profile=None, config_file=None, environment={}, assignments=assigned, flags={})
+        resolve(definition, profile=None, file=SettingsFile(), environment={}, assignments=assigned, flags={})
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     assert set(options) <= {option for each in command.params for option in each.opts} | {"--help"}, line
 
@@ -175,7 +175,7 @@ def test_settings_files_of_examples_can_be_used(page: Path, tmp_path: Path) -> N
         path.write_text(block)
         own = re.findall(r"^\[profiles\.(\w+)", block, re.MULTILINE)
         for profile in {*own, *profile_names(PIPELINE)}:
-            resolve(PIPELINE, profile=profile, config_file=path, environment={}, assignments=(), flags={})
+            resolve(PIPELINE, profile=profile, file=read_settings_file(path), environment={}, assignments=(), flags={})
 
 
 @by_page

@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.app import app
 from pipeline.decide import Reason
 from pipeline.explanation import load_explanation
-from pipeline.profiles import resolve
+from pipeline.profiles import SettingsFile, resolve
 from pipeline.records import SCHEMA as RECORD_SCHEMA
 from pipeline.records import Artifact, StageRecord
 from stages.catalog import PIPELINE
@@ -73,7 +73,7 @@ def test_every_setting_has_a_row_with_its_meaning_and_its_default() -> None:
     """All that `config show` knows, and what is inside of lists and of what is off by default."""
     page = _page("settings")
     rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.+) \|$", page, re.MULTILINE))
-    known = resolve(PIPELINE, profile="standard", config_file=None, environment={}, assignments=(), flags={})
+    known = resolve(PIPELINE, profile="standard", file=SettingsFile(), environment={}, assignments=(), flags={})
     assert set(known.values()) <= set(all_settings())
     nested = {"training.early_stopping.patience", "evaluation.real_data[].path", "evaluation.targets[].minimum"}
     assert nested <= rows.keys()
@@ -87,7 +87,7 @@ def test_every_setting_has_a_row_with_its_meaning_and_its_default() -> None:
 @pytest.mark.parametrize("profile", ["quick", "standard", "professional"])
 def test_what_profiles_set_stands_behind_the_default(profile: str) -> None:
     """A value of a profile is shown with its name."""
-    found = resolve(PIPELINE, profile=profile, config_file=None, environment={}, assignments=(), flags={})
+    found = resolve(PIPELINE, profile=profile, file=SettingsFile(), environment={}, assignments=(), flags={})
     page = _page("settings")
     for key, origin in found.origins.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{key}` "))

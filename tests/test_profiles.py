@@ -20,6 +20,7 @@ from pipeline.profiles import (
     FILE_NAME,
     RUNTIME,
     Settings,
+    SettingsFile,
     find_settings_file,
     parse_value,
     read_settings_file,
@@ -48,7 +49,7 @@ def settle(
     return resolve(
         PIPELINE,
         profile=profile,
-        config_file=config_file,
+        file=read_settings_file(config_file),
         environment=environment or {},
         assignments=assignments,
         flags=flags or {},
@@ -344,5 +345,5 @@ def test_the_schema_tells_bounds_and_lets_values_be_left_out() -> None:
 def test_a_value_that_nobody_gave_is_named() -> None:
     """A config may insist on being told."""
     with pytest.raises(UsageError) as caught:
-        resolve(NEEDY, profile="small", config_file=None, environment={}, assignments=["needy.x=1"], flags={})
+        resolve(NEEDY, profile="small", file=SettingsFile(), environment={}, assignments=["needy.x=1"], flags={})
     assert "needy.name is missing: it must be text; how it is called" in caught.value.message

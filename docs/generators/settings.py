@@ -8,7 +8,7 @@ from typing import Any
 
 from generators.cells import row
 from pipeline.definition import load_definition
-from pipeline.profiles import BUILT_IN_PIPELINE, RUNTIME, profile_names, resolve
+from pipeline.profiles import BUILT_IN_PIPELINE, RUNTIME, SettingsFile, profile_names, resolve
 from pipeline.settings_schema import settings_schema
 
 _DEFINITION = load_definition(BUILT_IN_PIPELINE)
@@ -40,7 +40,7 @@ def all_settings() -> list[str]:
 
 
 def _values_of(profile: str) -> dict[str, Any]:
-    found = resolve(_DEFINITION, profile=profile, config_file=None, environment={}, assignments=(), flags={})
+    found = resolve(_DEFINITION, profile=profile, file=SettingsFile(), environment={}, assignments=(), flags={})
     return {key: value for key, value in found.values().items() if found.origins[key] != "default"}
 
 
