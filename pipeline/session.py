@@ -16,6 +16,7 @@ from pipeline.complaints import nearest
 from pipeline.definition import PipelineDefinition, load_definition
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import Reporter, Reporters
+from pipeline.graph import up_to
 from pipeline.interrupts import StopFlag
 from pipeline.options import PlaceOptions, RunOptions, SettingsOptions
 from pipeline.orchestrator import Orchestrator
@@ -98,7 +99,12 @@ class Session:
         return self.definition.short_names[_DATA]
 
     def forced(self, options: RunOptions) -> frozenset[str]:
-        """Return the stages that the --force options name; raises UsageError where the pipeline has none such."""
+        """Return the stages that the --force options name; --force-all names each, whatever the run reaches.
+
+        Raises:
+            UsageError: the pipeline has no such stage, or the run does not reach it.
+        """
+        reached = self._reached(options)
         words = {"data": options.force_data, "train": options.force_train, "eval": options.force_eval}
         names: set[str] = set(self.stages(ALL)) if options.force_all else set()
         for word in (word for word, is_forced in words.items() if is_forced):
@@ -108,8 +114,23 @@ class Session:
                     code="E0204",
                     hint="--force-all does everything from zero",
                 )
-            names.add(self.definition.short_names[word])
+            name = self.definition.short_names[word]
+            if name not in reached:
+                ending = "--dataset-only" if options.dataset_only else f"--until {options.until}"
+                raise UsageError(
+                    f"{ending} and --force-{word} contradict each other: the run does not reach {name}",
+                    code="E0203",
+                    hint="leave one of them out",
+                )
+            names.add(name)
         return frozenset(names)
+
+    def _reached(self, options: RunOptions) -> frozenset[str]:
+        """Return the stages that a run does, or finds done."""
+        until = self.until(options)
+        if until is None:
+            return frozenset(self.definition.configs)
+        return frozenset(stage.name for stage in up_to(self.definition.build(self.settings.configs), until))
 
 
 def open_session(
