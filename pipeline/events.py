@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import RLock
@@ -68,3 +69,8 @@ class Reporters:
         """Close each reporter."""
         for reporter in self._reporters:
             reporter.close()
+
+
+def error_words(data: Mapping[str, Any]) -> str:
+    """Return what the event of a failure says, with the code of the error; older logs have none."""
+    return ": ".join(filter(None, [data.get("code"), str(data["error"])]))

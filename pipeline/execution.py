@@ -201,7 +201,8 @@ class Executor:
             self._told = error
             if isinstance(error, OSError):
                 self._lock.require_held()  # files that are missing because all of them were moved away are told as that
-            self._emit(Kind.STAGE_FAILED, stage, error=f"{type(error).__name__}: {error}", code=diagnose(error).code)
+            found = diagnose(error)
+            self._emit(Kind.STAGE_FAILED, stage, error=found.message, code=found.code)
             raise
 
     def _record_path(self, context: StageContext) -> Path:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pipeline.events import Event, Kind
+from pipeline.events import Event, Kind, error_words
 from pipeline.files import leads_through_link
 from pipeline.pace import Pace
 from pipeline.secrets import hide_text
@@ -121,7 +121,7 @@ _SENTENCES: dict[Kind, Callable[[Mapping[str, Any]], str]] = {
         f"checkpoint of step {data['step']}: {size(data['num_bytes'])} in {duration(data['seconds'])}"
     ),
     Kind.STAGE_FINISHED: lambda data: f"done in {duration(data['duration_seconds'])}",
-    Kind.STAGE_FAILED: lambda data: f"failed: {data['error']}",
+    Kind.STAGE_FAILED: lambda data: f"failed: {error_words(data)}",
     Kind.INTERRUPTED: lambda data: str(data["where"]),
     Kind.RUN_FINISHED: lambda data: f"run done in {duration(data['duration_seconds'])}",
 }

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pipeline.decide import Action
-from pipeline.events import Event, Kind
+from pipeline.events import Event, Kind, error_words
 from pipeline.pace import Pace
 from pipeline.records import Target
 
@@ -235,7 +235,7 @@ def _finished(stage: StageView, data: Mapping[str, Any], _at: float) -> StageVie
 
 
 def _failed(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:
-    return replace(stage, state=State.FAILED, error=str(data["error"]), seconds=_elapsed(stage, at))
+    return replace(stage, state=State.FAILED, error=error_words(data), seconds=_elapsed(stage, at))
 
 
 def _interrupted(stage: StageView, data: Mapping[str, Any], at: float) -> StageView:

@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pipeline import secrets
-from pipeline.errors import StageFailed
+from pipeline.errors import Interrupted, StageFailed
 from pipeline.events import Event
 from pipeline.interrupts import StopFlag
 from pipeline.processes import die_with_parent, end_process, start_process
@@ -71,6 +71,9 @@ class StageProcess:
             finally:
                 self._end()
             if kind == "failed":
+                stop = self._context.stop
+                if isinstance(said, Interrupted) and stop.error is not None and not stop.signal_number:
+                    raise stop.error  # no signal came: what failed beside it ended this work
                 raise said
             return said  # type: ignore[no-any-return]
         raise AssertionError("unreachable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # workers the tests would find another width than with one.
 for _name in ("COLUMNS", "LINES"):
     os.environ.pop(_name, None)
+
+# Who starts the suite in the background of a script, or with `nohup`, lets it ignore signals, and with it all that it
+# starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import browser
 from met_codes import MetCodes

@@ -43,7 +43,7 @@ def test_an_error_of_a_stage_is_marked_where_it_is_hostile(
     (log,) = tmp_path.glob("logs/*_training.log")
     with log.open(newline="") as file:
         logged = file.read()
-    assert f"failed: StageFailed: {_SEEN}\nand more\n" in logged
+    assert f"failed: T0001: {_SEEN}\nand more\n" in logged
     for text in (ended.out, ended.err, logged):
         _assert_plain(text)
     assert call("run --json", code=1).document["error"]["message"] == f"{_HOSTILE}\nand more"

@@ -48,7 +48,7 @@ def test_any_failure_is_in_the_log_of_events(toy: Toy, monkeypatch: pytest.Monke
     monkeypatch.setattr(toy.left, "execute", fail)
     with pytest.raises(MemoryError):
         pipeline.run()
-    assert toy.events[-1] == Event(Kind.STAGE_FAILED, "left", {"error": "MemoryError: no more", "code": "E0603"})
+    assert toy.events[-1] == Event(Kind.STAGE_FAILED, "left", {"error": "out of memory: no more", "code": "E0603"})
     assert not list((toy.workspace.checkpoints / "left").glob("*.json"))
 
 

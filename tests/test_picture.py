@@ -122,9 +122,9 @@ def test_before_the_first_step_a_stage_begins() -> None:
     ("last", "expected"),
     [
         (
-            (14.0, Kind.STAGE_FAILED, "training", {"error": "StageFailed: the loss is nan \x1b[31m at step 50"}),
+            (14.0, Kind.STAGE_FAILED, "training", {"error": "the loss is nan \x1b[31m at step 50", "code": "E0104"}),
             ["standard-2147298c  took 14s", "├─ ✓ data_generation  done in 2.1s", "├─ ✗ training  failed after 11s",
-             "│    StageFailed: the loss is nan �[31m", "│    at step 50", "└─ · evaluation  not begun"],
+             "│    E0104: the loss is nan �[31m at", "│    step 50", "└─ · evaluation  not begun"],
         ),
         (
             (14.0, Kind.INTERRUPTED, "training", {"signal": 2, "where": "stopped by SIGINT"}),

@@ -245,7 +245,7 @@ def test_a_failed_run_has_a_report(toy: Call, tmp_path: Path, monkeypatch: pytes
     assert ended.document["error"]["message"] == "the total cannot be added up"
     text = report_of(tmp_path).read_text()
     assert "<h2>Failed</h2>" in text
-    assert "total failed: T0001: StageFailed: the total cannot be added up" in text
+    assert "total failed: T0001: the total cannot be added up" in text
     assert "<dt>finished</dt>" not in text
 
 

@@ -128,8 +128,8 @@ def test_failure_keeps_its_words() -> None:
     log = MadeUpLog()
     log.start()
     log.work("training", seconds=None)
-    log.tell(Kind.STAGE_FAILED, "training", error="StageFailed: loss is NaN")
-    assert read(log).stages["training"].attempts[0].words == "StageFailed: loss is NaN"
+    log.tell(Kind.STAGE_FAILED, "training", error="loss is NaN")
+    assert read(log).stages["training"].attempts[0].words == "loss is NaN"
 
 
 def test_clock_that_was_set_back_gives_no_negative_work() -> None:

@@ -44,14 +44,14 @@ def begun() -> MadeUpLog:
 def test_a_failure_is_told_with_code_and_words() -> None:
     """At the top, in the table of stages and in the timeline."""
     log = begun()
-    log.tell(Kind.STAGE_FAILED, "training", error="StageFailed: loss is NaN", code="E0104", after=30)
+    log.tell(Kind.STAGE_FAILED, "training", error="loss is NaN", code="E0104", after=30)
     made = content(log, "data_generation", detail="no record and no partial work")
     assert (made.verdict.mood, made.verdict.text) == ("bad", "Failed")
-    assert made.verdict.detail == "training failed: E0104: StageFailed: loss is NaN"
-    assert state_of(made, "training") == ("training", "failed", None, "30s", "E0104: StageFailed: loss is NaN")
+    assert made.verdict.detail == "training failed: E0104: loss is NaN"
+    assert state_of(made, "training") == ("training", "failed", None, "30s", "E0104: loss is NaN")
     assert state_of(made, "evaluation")[1:] == ("not done", None, None, "no record and no partial work")
     timeline = made.sections[0].items[0]
-    assert "E0104: StageFailed: loss is NaN" in str(timeline)
+    assert "E0104: loss is NaN" in str(timeline)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_run_that_is_not_done_says_how_it_stands(
 def test_the_newest_session_decides() -> None:
     """What failed earlier is not what stopped the run now."""
     log = begun()
-    log.tell(Kind.STAGE_FAILED, "training", error="StageFailed: loss is NaN")
+    log.tell(Kind.STAGE_FAILED, "training", error="loss is NaN")
     log.start()
     log.work("data_generation", seconds=None)
     log.tell(Kind.INTERRUPTED, "data_generation", signal=2, where="chunk 3")
@@ -90,7 +90,7 @@ def test_a_failure_comes_before_what_was_stopped_for_it() -> None:
     log.work("data_generation", seconds=None)
     log.work("training", seconds=None)
     log.tell(Kind.INTERRUPTED, "data_generation", signal=15, where="chunk 3")
-    log.tell(Kind.STAGE_FAILED, "training", error="StageFailed: loss is NaN")
+    log.tell(Kind.STAGE_FAILED, "training", error="loss is NaN")
     assert content(log).verdict.text == "Failed"
 
 

@@ -141,7 +141,7 @@ def test_only_what_runs_has_time_left(state: State) -> None:
     ("last", "states", "error"),
     [
         ([(Kind.STAGE_FINISHED, "training", {"duration_seconds": 9.5, "metrics": {}})], ["skipped", "done"], ""),
-        ([(Kind.STAGE_FAILED, "training", {"error": "StageFailed: NaN"})], ["skipped", "failed"], "StageFailed: NaN"),
+        ([(Kind.STAGE_FAILED, "training", {"error": "NaN", "code": "E0104"})], ["skipped", "failed"], "E0104: NaN"),
         ([(Kind.INTERRUPTED, "training", {"signal": 2, "where": "at 5"})], ["skipped", "interrupted"], "at 5"),
     ],
 )  # fmt: skip

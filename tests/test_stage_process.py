@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,7 @@ def test_three_lost_processes_are_enough(tmp_path: Path) -> None:
 class StoppingReporter(RecordingReporter):
     """Asks for a stop as soon as the stage is at work."""
 
-    stop: StopFlag
-    number: int
+    ask: Callable[[], None]
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -124,18 +123,27 @@ class StoppingReporter(RecordingReporter):
     def emit(self, event: Any) -> None:
         """Keep `event`, and ask."""
         super().emit(event)
-        self.stop.set(self.number)
+        self.ask()
 
 
 def test_a_stop_reaches_the_stage(tmp_path: Path) -> None:
     """It ends where the stage says, with the signal that was sent here."""
     stop = StopFlag()
     with pytest.raises(Interrupted, match="stopped by SIGINT at its first line"):
-        _process("stops", tmp_path, stop=stop, reporter=StoppingReporter(stop, signal.SIGINT))[0].result()
+        _process("stops", tmp_path, stop=stop, reporter=StoppingReporter(lambda: stop.set(signal.SIGINT)))[0].result()
+
+
+def test_what_fails_elsewhere_is_what_ended_the_stage(tmp_path: Path) -> None:
+    """No signal came, so none is told: the error is, the very one."""
+    stop, error = StopFlag(), StageFailed("training failed", code="T0001")
+    with pytest.raises(StageFailed) as caught:
+        _process("stops", tmp_path, stop=stop, reporter=StoppingReporter(lambda: stop.fail(error)))[0].result()
+    assert caught.value is error
 
 
 def test_a_process_that_hangs_does_not_use_up_the_grace(tmp_path: Path) -> None:
     """After half of the time that SIGTERM leaves it is killed, and the run is interrupted, not failed."""
     stop = StopFlag()
     with pytest.raises(Interrupted, match="SIGTERM"):
-        _process("hangs", tmp_path, stop=stop, reporter=StoppingReporter(stop, signal.SIGTERM), grace=0.2)[0].result()
+        reporter = StoppingReporter(lambda: stop.set(signal.SIGTERM))
+        _process("hangs", tmp_path, stop=stop, reporter=reporter, grace=0.2)[0].result()

@@ -8,10 +8,12 @@ import pytest
 import toy_command_line
 from toy_command_line import Call
 
+from pipeline import stat_cache
 from pipeline.options import SettingsOptions
 from pipeline.ui.overview import Overview, Planner
 
 call = toy_command_line.call
+_STAGES = {"numbers", "squares", "cubes", "total"}
 
 
 @pytest.fixture
@@ -40,10 +42,19 @@ def test_all_done_is_told_as_status_and_plan_do(planner: Planner, call: Call) ->
     """Each stage, and the record that it stands on."""
     overview = planner.overview(0)
     assert overview.run == call("plan --json").document["run"]
-    names = {"numbers", "squares", "cubes", "total"}
-    assert set(_told(overview)) == {(name, "done", "SKIP UP_TO_DATE") for name in names}
-    assert {record.stage for record in overview.records if record.is_current} == names
+    assert set(_told(overview)) == {(name, "done", "SKIP UP_TO_DATE") for name in _STAGES}
+    assert {record.stage for record in overview.records if record.is_current} == _STAGES
     assert next(record for record in overview.records if record.stage == "numbers").num_files == 4
+
+
+def test_a_record_that_is_remembered_is_the_one_on_disk(
+    planner: Planner, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing has changed since the last run records are not read again; they are current all the same."""
+    monkeypatch.setattr(stat_cache, "_RACY_NANOSECONDS", -10_000_000_000)
+    call("run --quiet")
+    overview = planner.overview(0)
+    assert {record.stage for record in overview.records if record.is_current} == _STAGES
 
 
 def test_damage_is_seen_without_a_new_start(planner: Planner, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_an_output_that_is_closed_ends_it(log: EventLog, is_terminal: bool) -> N
 @pytest.mark.parametrize(
     ("last", "sentence"),
     [
-        ((Kind.STAGE_FAILED, {"error": "StageFailed: NaN"}), "has ended: numbers failed: StageFailed: NaN"),
+        ((Kind.STAGE_FAILED, {"error": "NaN", "code": "E0104"}), "has ended: numbers failed: E0104: NaN"),
         ((Kind.INTERRUPTED, {"signal": 2, "where": "number 3"}), "has ended: numbers was interrupted: number 3"),
         (None, "has ended without a word, as after a kill; `pipeline run` with the same options goes on with it"),
     ],

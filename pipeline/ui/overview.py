@@ -15,6 +15,7 @@ from pipeline.options import SettingsOptions
 from pipeline.orchestrator import Orchestrator
 from pipeline.outcomes import StagePlan
 from pipeline.plan_text import particulars
+from pipeline.records import run_key
 from pipeline.session import Session, open_session
 
 # To look at all files of a workspace may take a while: it is done at most a twentieth of the time.
@@ -105,11 +106,16 @@ class Planner:
             return Overview(trouble=f"error[{error.code}]: {error.message}. {error.hint}".rstrip(". "))
         except OSError as error:  # files come and go while a run is at work
             return Overview(trouble=str(error))
-        current = {plan.record.config_hash: plan for plan in plans if plan.record is not None}
+        current = {
+            (plan.decision.stage, run_key(plan.record.config_hash, plan.record.inputs_digest))
+            for plan in plans
+            if plan.record is not None and plan.decision.action is Action.SKIP
+        }
+        records = [_record(work, is_current=work.place in current) for work in works]
         return Overview(
             run=self._orchestrator.run_name,
             stages=tuple(_planned(plan) for plan in plans),
-            records=tuple(sorted((_record(work, current) for work in works), key=_newest_first, reverse=True)),
+            records=tuple(sorted(records, key=_newest_first, reverse=True)),
         )
 
 
@@ -126,12 +132,10 @@ def _planned(plan: StagePlan) -> PlannedStage:
     )
 
 
-def _record(work: Work, current: dict[str, StagePlan]) -> Record:
+def _record(work: Work, *, is_current: bool) -> Record:
     record = work.record
     if record is None:
         return Record(stage=work.stage, run=work.run, key=work.key)
-    plan = current.get(record.config_hash)
-    is_current = plan is not None and plan.record == record and plan.decision.action is Action.SKIP
     return Record(
         stage=work.stage,
         run=work.run,

@@ -189,15 +189,14 @@ class CheckpointStore:
         steps = [int(found[1]) for path in self._folders(NAME) if (found := NAME.match(path.name))]
         # First the folders whose place in the order cannot be known, so that none is passed over in silence.
         num_foreign = self._set_aside_unreadable()
-        candidates = self.checkpoints()
-        for checkpoint in sorted(candidates, key=lambda candidate: candidate.rank, reverse=True):
+        for checkpoint in sorted(self.checkpoints(), key=lambda candidate: candidate.rank, reverse=True):
             try:
                 contents = checkpoint.read()
                 _require(check, checkpoint, contents)
             except IntegrityError as problem:
                 self._set_aside(checkpoint.path, problem)
                 continue
-            self._tell_choice(checkpoint, newest=candidates[-1])
+            self._tell_choice(checkpoint, newest=self.checkpoints()[-1])
             self._resumed_from = checkpoint.path
             self._rotate()
             return checkpoint, contents
