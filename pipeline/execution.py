@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import files
@@ -123,7 +122,7 @@ class Executor:
         if not context.streams:  # otherwise another stage is at work, and its temporaries look the same
             for folder in (self._workspace.datasets, self._workspace.results):
                 files.sweep_temporaries(folder)
-        store, path = self._workspace.records, self._record_path(context)
+        store, path = self._workspace.records, context.record_path
         # What is continued or mended keeps the parts that earlier code made: that it changed stays known.
         if job.decision.action is not Action.RUN:
             code = (sight.record.code if sight.record else store.code_at_begin(context.state_folder)) or code
@@ -204,11 +203,6 @@ class Executor:
             found = diagnose(error)
             self._emit(Kind.STAGE_FAILED, stage, error=found.message, code=found.code)
             raise
-
-    def _record_path(self, context: StageContext) -> Path:
-        return self._workspace.records.path(
-            context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest
-        )
 
     def _remove_links(self, sight: Sight) -> None:
         """Take away links that stand where artifacts were: nothing is ever written through them."""

@@ -151,7 +151,7 @@ def _look_at_record(context: StageContext, cache: StatCache) -> tuple[StageRecor
     That all is as it says is remembered, for the record and its artifacts together.
     """
     workspace, store = context.workspace, context.workspace.records
-    path = _path_of_record(context)
+    path = context.record_path
     question = {"name": f"record of {context.stage}", "key": f"{path.name} {SCHEMA.version}"}
     if known := cache.recall(**question, locate=workspace.absolute):
         return store.recalled(path, known), "", ()
@@ -174,15 +174,9 @@ def ground(record: StageRecord, kinds: Collection[str]) -> str:
     return digest_json(sorted((one.kind, one.path.rpartition("/")[2], one.size, one.xxh3) for one in consumed))
 
 
-def _path_of_record(context: StageContext) -> Path:
-    return context.workspace.records.path(
-        context.stage, config_hash=context.config_hash, inputs_digest=context.inputs_digest
-    )
-
-
 def _load_record(context: StageContext) -> tuple[StageRecord | None, str]:
     try:
-        return context.workspace.records.load(_path_of_record(context)), ""
+        return context.workspace.records.load(context.record_path), ""
     except FileNotFoundError:
         return None, ""
     except NewerFormat:

@@ -97,13 +97,12 @@ class Orchestrator:
 
     def records(self) -> dict[str, StageRecord]:
         """Return the records that stages have, by name, without a look at what they vouch for."""
-        store, found = self.workspace.records, dict[str, StageRecord]()
+        found: dict[str, StageRecord] = {}
         for stage in self.stages:
             if stage.inputs.keys() <= found.keys():
                 context = self._contexts.of(stage, found)
-                hashes = {"config_hash": context.config_hash, "inputs_digest": context.inputs_digest}
                 with suppress(FileNotFoundError, IntegrityError):
-                    found[stage.name] = store.load(store.path(stage.name, **hashes))
+                    found[stage.name] = self.workspace.records.load(context.record_path)
         return found
 
     def run(self, *, forced: Collection[str] = (), until: str | None = None) -> tuple[StageOutcome, ...]:

@@ -74,6 +74,11 @@ class StageContext:
         """Where the stage may keep state to continue from: `checkpoints/<stage>/<run key>/`."""
         return self._work_folder(self.work_digest)
 
+    @property
+    def record_path(self) -> Path:
+        """Where the record of what the stage did with these inputs is, once it is done."""
+        return self.workspace.records.path(self.stage, config_hash=self.config_hash, inputs_digest=self.inputs_digest)
+
     def _work_folder(self, inputs_digest: str) -> Path:
         return self.workspace.checkpoints / self.stage / run_key(self.config_hash, inputs_digest)
 

@@ -90,17 +90,16 @@ class Upkeep:
                     code="E0231",
                     hint=f"first run it with the same options: pipeline run --until {list(stage.inputs)[-1]}",
                 )
-            store = self._workspace.records
-            record = store.path(stage.name, config_hash=context.config_hash, inputs_digest=context.inputs_digest)
-            if record.exists() or (context.state_folder.is_dir() and any(context.state_folder.iterdir())):
+            if context.record_path.exists() or (context.state_folder.is_dir() and any(context.state_folder.iterdir())):
                 raise UsageError(
-                    f"this run of {stage.name} has already begun: {record.with_suffix('')}",
+                    f"this run of {stage.name} has already begun: {context.record_path.with_suffix('')}",
                     code="E0232",
                     hint="discard that with the same options first: `pipeline progress reset`, or, when it is done, "
                     f"`pipeline reset {stage.name}`",
                 )
             told = stage.import_checkpoint(context, path)
-            store.begin(context.state_folder, code=self._survey.code(stage), **known_of(stage, context))
+            code, known = self._survey.code(stage), known_of(stage, context)
+            self._workspace.records.begin(context.state_folder, code=code, **known)
         return stage.name, told
 
     def validate(self, *, is_deep: bool) -> tuple[Validation, ...]:
