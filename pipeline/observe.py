@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -204,8 +204,18 @@ def _compare_with_other_runs(stage: Stage, context: StageContext) -> dict[str, A
             "changed_inputs": tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
         }
     if others:
-        return {"config_changes": tuple(_field_changes(others[-1], stage)), "compared_run": others[-1].run}
+        changes, run = _nearest(others, stage)
+        return {"config_changes": changes, "compared_run": run}
     return {}
+
+
+def _nearest(others: Sequence[StageRecord], stage: Stage) -> tuple[tuple[FieldChange, ...], str]:
+    """Return what differs from the settings of the run most like this one, the newest of such, and that run's name.
+
+    `others` has the newest last. What somebody has just changed is told so, whatever else was run meanwhile.
+    """
+    compared = [(tuple(_field_changes(record, stage)), record.run) for record in reversed(others)]
+    return min(compared, key=lambda each: len(each[0]))
 
 
 def _field_changes(record: StageRecord, stage: Stage) -> Iterator[FieldChange]:

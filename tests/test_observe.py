@@ -71,6 +71,24 @@ def test_changed_settings_are_named_old_and_new(
     assert list(sight.observation.config_changes) == [FieldChange(*change) for change in expected]
 
 
+def test_settings_are_compared_with_the_run_most_like_this_one(tmp_path: Path) -> None:
+    """What was run meanwhile with quite other settings hides nothing; among equals the newest counts."""
+    before = {
+        "first": _GrownConfig(lr=0.2, mode="new"),
+        "near": _GrownConfig(lr=0.2),
+        "newer": _GrownConfig(lr=0.3),
+        "far": _GrownConfig(lr=0.4, mode="new"),
+    }
+    for day, (run, config) in enumerate(before.items(), start=1):
+        stage = _Stage(config)
+        context = make_context(stage, tmp_path)
+        record = make_record(stage, context, stage.execute(context))
+        finished = {"run": run, "finished_at": f"2026-01-0{day}T00:00:00+0000"}
+        context.workspace.records.save(record.model_copy(update=finished))
+    seen = _look(_Stage(_GrownConfig()), tmp_path).observation
+    assert (seen.compared_run, seen.config_changes) == ("newer", (FieldChange("lr", 0.3, 0.1),))
+
+
 def test_record_of_before_a_setting_was_added_is_found(tmp_path: Path) -> None:
     """At its default the new setting changes nothing: the record is the record of this run."""
     first, second = _Stage(_Config()), _Stage(_GrownConfig())
