@@ -101,7 +101,7 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Work:
 @app.command()
 @grouped
 def status(settings: SettingsOptions, output: OutputOptions, *, watch: Watch = False) -> Work:
-    """Tell what is done, where it was interrupted, or why it is stale."""
+    """Tell what is done or at work, where it was interrupted, or why it is stale."""
     if not watch:
         from pipeline.commands import look
 

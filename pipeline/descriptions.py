@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.validation import Validation
 
 SCHEMA_VERSION = 1
+AT_WORK = "at work"  # the state of a stage that a run brings to its end now, whatever is there of it
 STATES = {
     Reason.UP_TO_DATE: "done",
     Reason.INTERRUPTED: "interrupted",
@@ -52,11 +53,11 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     }
 
 
-def plan_document(plan: StagePlan) -> dict[str, Any]:
-    """Return what would be done with a stage and in what state it is, as JSON."""
+def plan_document(plan: StagePlan, *, at_work: Collection[str] = ()) -> dict[str, Any]:
+    """Return what would be done with a stage and in what state it is, as JSON; `at_work` are those that a run does."""
     return {
         **decision_document(plan.decision),
-        "state": STATES[plan.decision.reason],
+        "state": _state(plan, at_work),
         "compared_run": plan.decision.compared_run or None,
         "changes": [asdict(change) for change in plan.decision.changes],
         "code_changes": list(plan.code_changes),
@@ -66,9 +67,9 @@ def plan_document(plan: StagePlan) -> dict[str, Any]:
     }
 
 
-def states_text(plans: Sequence[StagePlan], *, width: int) -> str:
-    """Return each stage with its state and what there is to know about it."""
-    rows = [(each.decision.stage, STATES[each.decision.reason], _state_detail(each)) for each in plans]
+def states_text(plans: Sequence[StagePlan], *, at_work: Collection[str] = (), width: int) -> str:
+    """Return each stage with its state and what there is to know about it; `at_work` are those that a run does now."""
+    rows = [(each.decision.stage, _state(each, at_work), _state_detail(each, at_work)) for each in plans]
     return "\n".join([table(rows, width=width), *code_warnings(plans, width=width)])
 
 
@@ -167,7 +168,13 @@ def code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
     ]
 
 
-def _state_detail(plan: StagePlan) -> str:
+def _state(plan: StagePlan, at_work: Collection[str]) -> str:
+    return AT_WORK if plan.decision.stage in at_work else STATES[plan.decision.reason]
+
+
+def _state_detail(plan: StagePlan, at_work: Collection[str]) -> str:
+    if plan.decision.stage in at_work:
+        return "`pipeline status --watch` shows how far it is"
     if plan.record and plan.decision.action is Action.SKIP:
         to_the_minute = plan.record.finished_at[:16].replace("T", " ")
         return f"{to_the_minute}, took {duration(plan.record.duration_seconds)}"

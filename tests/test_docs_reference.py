@@ -16,6 +16,7 @@ from raise_sites import FOLDERS, ROOT
 from pipeline import __version__
 from pipeline.app import app
 from pipeline.decide import Reason
+from pipeline.descriptions import AT_WORK, STATES
 from pipeline.explanation import load_explanation
 from pipeline.profiles import SettingsFile, resolve
 from pipeline.records import SCHEMA as RECORD_SCHEMA
@@ -67,6 +68,12 @@ def test_every_exit_code_is_in_the_table() -> None:
     codes = re.findall(r"[:,] (\d+) ", app.info.epilog)
     table = (_FOLDER / "commands.md").read_text().partition("## Exit codes")[2]
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == codes
+
+
+def test_every_state_of_a_stage_is_in_the_table() -> None:
+    """Those that `status` tells."""
+    table = (_FOLDER / "commands.md").read_text().partition("## States of a stage")[2]
+    assert set(re.findall(r"^\| ([a-z ]+) \|", table, re.MULTILINE)) - {"state"} == {*STATES.values(), AT_WORK}
 
 
 def test_every_setting_has_a_row_with_its_meaning_and_its_default() -> None:

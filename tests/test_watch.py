@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import toy_command_line
 from terminal import FakeTerminal
-from toy_command_line import Call
+from toy_command_line import Call, states
 
 from pipeline import lock
 from pipeline.answer import Answer
@@ -67,6 +67,39 @@ def _watch(stream: io.StringIO | None, *moments: Callable[[], object]) -> Answer
             next(rest, held.close)()
 
         return watch(SettingsOptions(), stream=stream, sleep=pause)
+
+
+@pytest.mark.parametrize(
+    ("start", "is_told"),
+    [({}, True), ({"run": "default-12345678"}, False), ({"pid": 1}, False)],
+    ids=["this run", "another run", "a run that was killed"],
+)
+def test_a_stage_on_which_a_run_works_is_at_work(
+    call: Call, log: EventLog, tmp_path: Path, start: dict[str, Any], is_told: bool
+) -> None:
+    """And no other one; as soon as the run has ended none is, nor if whoever holds the workspace is not that run."""
+    call("run --quiet --until data")
+    call("reset data --yes")
+    run = call("status --json").document["run"]
+    before = states(call("status --json"))
+    _tell(log, Kind.RUN_STARTED, **{**_START, "run": run, "pid": os.getpid(), **start})
+    _tell(log, Kind.STAGE_STARTED, "numbers", action="run")
+    _tell(log, Kind.PROGRESS, "numbers", **_PROGRESS)
+    with Workspace.at(tmp_path).locked():
+        told = states(call("status --json"))
+        text = call("status").out
+    assert told == {**before, **({"numbers": "at work"} if is_told else {})}
+    assert bool(re.search(r"^numbers +at work +`pipeline status --watch` shows", text, re.MULTILINE)) == is_told
+    assert states(call("status --json")) == before
+
+
+def test_status_needs_no_log(call: Call, log: EventLog, tmp_path: Path) -> None:
+    """What stands in its place is no log: nothing is known of stages at work."""
+    log.close()
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / "logs" / "events.jsonl")
+    with Workspace.at(tmp_path).locked():
+        assert "at work" not in states(call("status --json")).values()
 
 
 def test_where_no_run_is_at_work_it_says_so(call: Call, tmp_path: Path) -> None:

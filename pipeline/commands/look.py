@@ -20,6 +20,7 @@ from pipeline.descriptions import (
 )
 from pipeline.errors import IntegrityError
 from pipeline.estimate import Foresight, total_of
+from pipeline.holder import stages_at_work
 from pipeline.options import RunOptions, SettingsOptions
 from pipeline.plan_text import plans_text
 from pipeline.session import open_session
@@ -50,15 +51,16 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
 
 
 def status(settings: SettingsOptions) -> Answer:
-    """Tell for each stage whether it is done, where it was interrupted or why it is stale; and the targets."""
+    """Tell for each stage whether it is done, at work, where it was interrupted or why it is stale; and the targets."""
     session = open_session(settings)
     orchestrator = session.orchestrator()
     plans = orchestrator.plan()
+    at_work = stages_at_work(session.workspace, run=orchestrator.run_name)
     targets = targets_of(each.record for each in plans if each.record and each.decision.action is Action.SKIP)
     document = {
         **head("status", session.workspace, orchestrator),
         "running": session.workspace.owner,
-        "stages": [plan_document(each) for each in plans],
+        "stages": [plan_document(each, at_work=at_work) for each in plans],
         "targets": [target_document(target) for target in targets],
     }
 
@@ -68,7 +70,8 @@ def status(settings: SettingsOptions) -> Answer:
         title += f"; a run works here now: {session.workspace.owner}"
 
     def text(width: int) -> str:
-        parts = [wrapped(title, width=width), states_text(plans, width=width), targets_text(targets, width=width)]
+        states = states_text(plans, at_work=at_work, width=width)
+        parts = [wrapped(title, width=width), states, targets_text(targets, width=width)]
         return "\n\n".join(filter(None, parts))
 
     return Answer(document, text)
