@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,9 @@ from test_report_page import HOSTILE, content
 
 from pipeline.cli import main
 from pipeline.events import Kind
-from pipeline.report.content import charts_of
+from pipeline.report.content import Section, charts_of
 from pipeline.report.page import report_page
+from pipeline.report.parts import MatrixBlock, TableBlock
 from pipeline.report.renderer import draw
 
 finished, two, reported = tiny_command_line.finished, test_compare.two, test_report.reported
@@ -174,6 +176,38 @@ def test_print_shows_all_but_what_a_chart_tells(name: str, visit: Open, addresse
           one.getBoundingClientRect().right > innerWidth).map((one) => one.closest("[aria-label]")?.ariaLabel)"""
     )
     assert wide == []
+
+
+def test_print_breaks_no_number_and_no_name_that_has_room(visit: Open, tmp_path: Path) -> None:
+    """Neither the counts and classes of a matrix, which stays on one sheet, nor names beside long values."""
+    classes = ("triangle", "quadrangle", "pentagon", "star", "bowtie", "circle", "arc", "spiral", "zigzag", "freeform")
+    names = (*classes, "hexagon", "(not found)")
+    counts = tuple(tuple(156 if row == column else 10 for column in names) for row in names)
+    matrix = MatrixBlock(
+        title="Matrix", row_title="is", column_title="seems", row_names=names, column_names=names, counts=counts
+    )
+    rows = (
+        ("data_generation.validation_size", 200, "profile standard"),
+        ("runtime.checkpoint_interval_seconds", f"[{', '.join(classes * 3)}]", "default"),
+    )
+    table = TableBlock(title="All settings", header=("setting", "value", "from"), rows=rows)
+    digests = TableBlock(title="Files", header=("file", "xxh3"), rows=((ENDLESS, "0123456789abcdef" * 2),))
+    made = replace(content(), sections=(Section(title="Tables", items=(table, digests, matrix)),))
+    (tmp_path / "report.html").write_bytes(report_page(made, pictures=()))
+    page = printed(visit, (tmp_path / "report.html").as_uri()).page
+    broken = page.evaluate(
+        """[...document.querySelectorAll("section th, section td")].flatMap((cell) => {
+          const text = cell.textContent, range = document.createRange();
+          return [...text.matchAll(/\\S+/g)].filter((word) => {
+            range.setStart(cell.firstChild.firstChild ?? cell.firstChild, word.index);
+            range.setEnd(cell.firstChild.firstChild ?? cell.firstChild, word.index + word[0].length);
+            return new Set([...range.getClientRects()].map((one) => one.top)).size > 1;
+          }).map((word) => word[0]);
+        })"""
+    )
+    assert broken == [ENDLESS]
+    assert page.evaluate("getComputedStyle(document.querySelector('.matrix')).breakInside") == "avoid"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_print_shows_the_table_that_was_unfolded(visit: Open, addresses: dict[str, str]) -> None:

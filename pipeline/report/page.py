@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pipeline.records import Target
 from pipeline.report.charts import Chart
 from pipeline.report.content import Content, Section, charts_of
 from pipeline.report.letters import legible
-from pipeline.report.parts import Box, Picture
+from pipeline.report.parts import Box, MatrixBlock, Picture
 from pipeline.secrets import hide_text
 from pipeline.tables import counted
 
@@ -26,6 +27,10 @@ TEMPLATES = Path(__file__).with_name("templates")
 STYLE_NAME = "style.css"
 _SHADES = 9
 _TAG_SIZE = 16  # how many lines of words a picture is wide
+_PRINTED_LETTERS = 84  # side by side in a table on a sheet of A4 paper
+_MATRIX_LETTERS = 120  # of those that the style makes smaller
+_LEAST_LETTERS = 12  # for a column whose words may be broken
+_GAP_LETTERS = 2  # between columns
 _LETTER_WIDTH = 0.62  # of its height, in a bold letter of common fonts
 
 
@@ -100,7 +105,14 @@ def environment(*folders: Path) -> Environment:
         keep_trailing_newline=True,
     )
     found.filters.update(
-        figure=_figure, shade=_shade, share=_share, described=_described, tag_place=_tag_place, words_of=_words_of
+        figure=_figure,
+        shade=_shade,
+        share=_share,
+        described=_described,
+        tag_place=_tag_place,
+        words_of=_words_of,
+        whole_columns=_whole_columns,
+        whole_in_matrix=_whole_in_matrix,
     )
     return found
 
@@ -112,6 +124,39 @@ def _figure(value: object) -> str:
         return f"{value:,}"
     # Figures under each other have as many digits, as long as that shows what they are.
     return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def _whole_columns(
+    rows: Sequence[Sequence[object]], header: Sequence[object], letters: int = _PRINTED_LETTERS
+) -> list[bool]:
+    """Return of each column whether its words stay whole in print: those with short ones, as long as there is room.
+
+    All others may break anywhere, so that no word is too long for a sheet of paper.
+    """
+    longest = [max(map(_longest_word, column)) for column in zip_longest(header, *rows)]
+
+    def is_room(limit: int) -> bool:
+        needed = (width if width <= limit else min(width, _LEAST_LETTERS) for width in longest)
+        return sum(needed) + _GAP_LETTERS * len(longest) <= letters
+
+    limit = max(filter(is_room, longest), default=-1)
+    return [width <= limit for width in longest]
+
+
+def _longest_word(cell: object) -> int:
+    words = [] if cell is None else _figure(cell).split()
+    return max((len(word) + sum(map(_is_wide, word)) for word in words), default=0)
+
+
+def _is_wide(letter: str) -> bool:
+    """Return whether a letter takes the room of up to two."""
+    return letter in "mw%@" or letter.isupper() or not letter.isascii()
+
+
+def _whole_in_matrix(matrix: MatrixBlock) -> list[bool]:
+    """Return of each column of a matrix, that of the names of its rows first, whether its words stay whole in print."""
+    rows = [(name, *counts) for name, counts in zip(matrix.row_names, matrix.counts, strict=True)]
+    return _whole_columns(rows, ("", *matrix.column_names), _MATRIX_LETTERS)
 
 
 def _shade(count: int, counts: Sequence[int]) -> int:
