@@ -58,8 +58,8 @@ MUTATIONS = (
     Mutation(
         "the temporary and its rename",
         _FILES,
-        "    temporary = _temporary_beside(path)\n    with _dropping(temporary, num_bytes=len(data)):\n",
-        "    temporary = path\n    path.unlink(missing_ok=True)\n    with _dropping(temporary, num_bytes=len(data)):\n",
+        "    temporary = _temporary_beside(path)\n    with _telling_of_full_disk(path, num_bytes=len(",
+        "    temporary = path\n    path.unlink(missing_ok=True)\n    with _telling_of_full_disk(path, num_bytes=len(",
         "test_files.py::test_failed_write_leaves_the_old_file",
     ),
     Mutation(
@@ -79,7 +79,7 @@ MUTATIONS = (
     Mutation(
         "dropping the temporary of a failed write",
         _FILES,
-        "                else:\n                    disk.unlink(temporary)\n",
+        "            else:\n                disk.unlink(temporary)\n",
         "",
         "test_files.py::test_failed_write_leaves_the_old_file",
     ),

@@ -15,7 +15,11 @@ def main() -> None:
     # Importing makes hundreds of thousands of objects and no garbage; `open_session` switches it on again.
     gc.disable()
     _leave_out_pydantic_plugins()
-    code = _carry_out()
+    try:
+        code = _carry_out()
+    except KeyboardInterrupt:  # while modules are imported: nothing has begun, and `pipeline.cli` may not be there
+        sys.stderr.write("error[E0701]: stopped by Ctrl+C\n")
+        code = 130
     _end_at_once(code)
     sys.exit(code)
 

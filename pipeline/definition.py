@@ -24,8 +24,10 @@ class PipelineDefinition:
         configs: the config model of each stage, under the stage's name; also the sections of the settings.
         build: makes the stages from their configs.
         profiles: folder with one TOML file for each profile.
+        default_profile: the one that is taken where none is named.
         short_names: words that `reset` and `--force-…` accept for a stage, e.g. "data" for "data_generation".
         flags: settings that have a flag of their own, e.g. "epochs" -> "training.epochs".
+        runtime: the model of the settings that change no result, with those of the stages.
         explanations: folder with one Markdown file for each error code that the stages raise, which `pipeline explain`
             shows; those of this program, `pipeline/explanations/E0101.md` say, are examples of their form.
         examine: looks at what the stages need besides, a device say, for `pipeline doctor`; imports it only then.
@@ -48,7 +50,7 @@ def load_definition(name: str) -> PipelineDefinition:
     hint = 'write `pipeline = "module:attribute"`; the module must be importable from the current folder'
     try:
         found = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise UsageError(f"the pipeline {name!r} cannot be loaded: {error}", code="E0220", hint=hint) from error
     if not isinstance(found, PipelineDefinition):
         raise UsageError(f"{name!r} is a {type(found).__name__}, not a PipelineDefinition", code="E0220", hint=hint)

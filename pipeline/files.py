@@ -35,7 +35,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """
     make_folder(path.parent)
     temporary = _temporary_beside(path)
-    with _dropping(temporary, num_bytes=len(data)):
+    with _telling_of_full_disk(path, num_bytes=len(data)), _dropping(temporary):
         _write_new(temporary, data)
         disk.rename(temporary, path)
     disk.fsync_folder(path.parent)
@@ -52,7 +52,7 @@ def write_folder(path: Path, contents: Iterable[tuple[str, bytes | memoryview]])
         raise FileExistsError(f"{path} is already there")
     make_folder(path.parent)
     temporary = _temporary_beside(path)
-    with _dropping(temporary):
+    with _telling_of_full_disk(path, num_bytes=0), _dropping(temporary):
         disk.mkdir(temporary)
         for name, data in contents:
             with _telling_of_full_disk(path, num_bytes=len(data)):
@@ -185,6 +185,7 @@ def _refuse_links(folder: Path) -> None:
 
 @contextmanager
 def _telling_of_full_disk(path: Path, *, num_bytes: int) -> Iterator[None]:
+    """Turn a full disk into ResourceExhausted that names `path`, where the bytes were to go."""
     try:
         yield
     except OSError as error:
@@ -204,15 +205,14 @@ def _telling_of_full_disk(path: Path, *, num_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def _dropping(temporary: Path, *, num_bytes: int = 0) -> Iterator[None]:
-    """Remove `temporary` when its writer fails, and turn a full disk into ResourceExhausted."""
-    with _telling_of_full_disk(temporary, num_bytes=num_bytes):
-        try:
-            yield
-        except BaseException:
-            with suppress(OSError):
-                if temporary.is_dir():
-                    _remove_tree(temporary)
-                else:
-                    disk.unlink(temporary)
-            raise
+def _dropping(temporary: Path) -> Iterator[None]:
+    """Remove `temporary` when its writer fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if temporary.is_dir():
+                _remove_tree(temporary)
+            else:
+                disk.unlink(temporary)
+        raise

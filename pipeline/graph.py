@@ -31,9 +31,17 @@ def ordered(stages: Sequence[Stage]) -> tuple[Stage, ...]:
                 )
     sorter = TopologicalSorter({stage.name: tuple(stage.inputs) for stage in stages})
     try:
-        return tuple(by_name[name] for name in sorter.static_order())
+        sorter.prepare()
     except CycleError as error:
         raise UsageError(f"stages wait for each other: {' -> '.join(error.args[1])}", code="E0223") from error
+    places, ready, found = list(by_name), list[str](), list[Stage]()
+    while sorter.is_active():
+        ready += sorter.get_ready()
+        first = min(ready, key=places.index)
+        ready.remove(first)
+        sorter.done(first)
+        found.append(by_name[first])
+    return tuple(found)
 
 
 def up_to(stages: Sequence[Stage], last: str) -> tuple[Stage, ...]:

@@ -114,6 +114,7 @@ class Orchestrator:
             PipelineError: a stage failed; the stages before it stay done.
         """
         started = time.monotonic()
+        self.kept_workspace = False
         outcomes: list[StageOutcome] = []
         with ExitStack() as stack:
             lock = stack.enter_context(self._locked())

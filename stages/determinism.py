@@ -19,12 +19,13 @@ def usable_threads() -> int:
 
 @contextmanager
 def numerics(*, is_deterministic: bool) -> Iterator[None]:
-    """Set threads and determinism for training or evaluation, and put the switches back afterwards.
+    """Set threads and determinism for training or evaluation, and put all of it back afterwards.
 
     Without determinism cuDNN may try out which algorithms are the fastest; the choice differs from run to run.
     """
     # cuBLAS reads this when CUDA starts; torch's documentation asks for it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(usable_threads())
     before = torch.are_deterministic_algorithms_enabled()
     fill_before = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -36,6 +37,7 @@ def numerics(*, is_deterministic: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(before)
         deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = benchmark_before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pipeline.environment import usable_cores
 from stages.determinism import numerics, usable_threads
 
 
@@ -15,12 +16,15 @@ def _switches() -> tuple[bool, bool]:
 @pytest.mark.parametrize("is_deterministic", [True, False])
 def test_switches_are_set_and_put_back(is_deterministic: bool) -> None:
     """Inside they are as asked for; afterwards, also after an error, as before."""
-    before = _switches()
+    before, threads = _switches(), torch.get_num_threads()
+    torch.set_num_threads(5)  # more than this machine may have
     with pytest.raises(KeyError), numerics(is_deterministic=is_deterministic):
         assert _switches() == (is_deterministic, not is_deterministic)
-        assert torch.get_num_threads() == usable_threads()
+        assert torch.get_num_threads() == min(5, usable_cores())
         raise KeyError
     assert _switches() == before
+    assert torch.get_num_threads() == 5
+    torch.set_num_threads(threads)
 
 
 def test_torch_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

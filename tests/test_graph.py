@@ -24,6 +24,13 @@ def test_each_stage_comes_after_its_inputs() -> None:
     assert names[-1] == "join"
 
 
+def test_what_needs_nothing_more_keeps_its_place() -> None:
+    """Stages that do not depend on each other run in the order in which they were given."""
+    chain_and_more = [_stage("a"), _stage("b", "a"), _stage("c"), _stage("d", "b")]
+    assert ordered(chain_and_more) == tuple(chain_and_more)
+    assert [stage.name for stage in ordered(chain_and_more[::-1])] == ["c", "a", "b", "d"]
+
+
 def test_up_to_takes_only_what_is_needed() -> None:
     """`--until` a branch leaves the other branch alone."""
     assert [stage.name for stage in up_to(ordered(_FORK_AND_JOIN), "left")] == ["start", "left"]

@@ -123,7 +123,8 @@ def test_every_usual_name_of_a_model_is_known(trained: Document, key: str, prefi
 
 def test_missing_optimizer_is_said_again_when_training_goes_on(trained: Document, tmp_path: Path) -> None:
     """An import without the state of the optimizer continues, and the run warns that its result is another one."""
-    _import(tmp_path / "run", _saved({"model": trained["model_state_dict"], "step": 3}, tmp_path / "old.pt"))
+    told = _import(tmp_path / "run", _saved({"model": trained["model_state_dict"], "step": 3.0}, tmp_path / "old.pt"))
+    assert "step 3 (its step)" in told
     reporter = RecordingReporter()
     stage, context = tiny_stage(tmp_path / "run", reporter=reporter)
     assert stage.execute(context).metrics["steps"] == _NUM_STEPS

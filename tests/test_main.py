@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pty
 import re
@@ -14,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from pipeline import __main__
 
 PROGRAM = (sys.executable, "-m", "pipeline")
 RUN = "run --set numbers.count=6"
@@ -97,6 +100,23 @@ def test_a_signal_stops_at_a_safe_point_and_the_told_command_goes_on(
     stopped = data_set(tmp_path)
     assert end(start(RUN + " --workspace undisturbed"))[0] == 0
     assert stopped == data_set(tmp_path / "undisturbed")
+
+
+def test_ctrl_c_while_modules_are_imported_has_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has begun then, and what tells of errors may not be there yet."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "_carry_out", interrupted)
+    monkeypatch.setattr(__main__, "_end_at_once", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    gc.enable()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error[E0701]: stopped by Ctrl+C\n"
 
 
 def test_a_second_ctrl_c_leaves_at_once(start: Start, fifo: Path) -> None:

@@ -18,9 +18,9 @@ class DeviceBatches:
     """Brings batches to the device and prepares them there, in the given precision.
 
     Attributes:
-        share_for_chunks: of a GPU's memory that is free when the first batch is asked for. A quarter leaves enough for
-            what weights, gradients and a batch take, wherever it holds a data set at all (1.7 GB for the professional
-            profile).
+        share_for_chunks: of a GPU's memory that is free when a reader asks for its first batch, for the chunks of this
+            reader; those of training and validation together may take 7/16. A quarter leaves enough for what weights,
+            gradients and a batch take, wherever it holds a data set at all (1.7 GB for the professional profile).
     """
 
     share_for_chunks = 0.25

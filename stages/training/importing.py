@@ -138,7 +138,7 @@ def _understand(document: Any, *, path: Path) -> Imported:
         return Imported(_without_prefix(document), None, 0, "", ())
     optimizer_key = _first(document, _OPTIMIZER_KEYS, Mapping)
     scheduler_key = _first(document, _SCHEDULER_KEYS, Mapping)
-    step_key = _first(document, _STEP_KEYS, int | torch.Tensor)
+    step_key = _first(document, _STEP_KEYS, int | float | torch.Tensor)
     scheduler = document[scheduler_key] if scheduler_key else {}
     if step_key is not None:
         step, told = _as_step(document[step_key], path=path), step_key
