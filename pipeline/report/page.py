@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipeline.report.charts import Chart
 from pipeline.report.content import Content, Section, charts_of
 from pipeline.report.letters import legible
 from pipeline.report.parts import Box, MatrixBlock, Picture
+from pipeline.report.tags import Tag, tags_of
 from pipeline.secrets import hide_text
 from pipeline.tables import counted
 
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE_NAME = "style.css"
 _SHADES = 9
-_TAG_SIZE = 16  # how many lines of words a picture is wide
 _PRINTED_LETTERS = 84  # side by side in a table on a sheet of A4 paper
 _MATRIX_LETTERS = 120  # of those that the style makes smaller
 _LEAST_LETTERS = 12  # for a column whose words may be broken
 _GAP_LETTERS = 2  # between columns
-_LETTER_WIDTH = 0.62  # of its height, in a bold letter of common fonts
 
 
 def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "") -> bytes:
@@ -109,8 +107,8 @@ def environment(*folders: Path) -> Environment:
         shade=_shade,
         share=_share,
         described=_described,
-        tag_place=_tag_place,
-        words_of=_words_of,
+        tags_of_truth=_tags_of_truth,
+        tags_of_found=_tags_of_found,
         whole_columns=_whole_columns,
         whole_in_matrix=_whole_in_matrix,
     )
@@ -180,24 +178,12 @@ def _described(picture: Picture) -> str:
     return f"{picture.name}: {there}; {found}."
 
 
-@dataclass(frozen=True)
-class _TagPlace:
-    """Where the words of a box stand: above it, or below where it is on one side only; inside the picture."""
-
-    x: float
-    y: float
-    size: float
-    anchor: str
+def _tags_of_truth(picture: Picture) -> list[Tag]:
+    return tags_of(picture.truth, [box.label for box in picture.truth], picture)
 
 
-def _tag_place(box: Box, picture: Picture, words: str) -> _TagPlace:
-    size = picture.width / _TAG_SIZE
-    above, below = box.y - size / 4, box.y + box.height + size
-    has_room_below = below < picture.height
-    y = below if has_room_below and not box.is_right else above if above > size else min(below, picture.height - 1)
-    is_right_side = box.x + len(words) * size * _LETTER_WIDTH > picture.width
-    x = min(box.x + box.width, picture.width) if is_right_side else max(0.0, box.x)
-    return _TagPlace(round(x, 2), round(y, 2), round(size, 2), "end" if is_right_side else "start")
+def _tags_of_found(picture: Picture) -> list[Tag]:
+    return tags_of(picture.found, [_words_of(box) for box in picture.found], picture)
 
 
 def _words_of(box: Box) -> str:
