@@ -118,6 +118,14 @@ def test_report_of_a_run_that_never_was(tmp_path: Path, call: Command) -> None:
     assert "no record and no partial work" in text
 
 
+def test_report_makes_no_workspace(tmp_path: Path, call: Command) -> None:
+    """A mistyped --workspace is an error, and no folder of that name is made."""
+    answered = call(tmp_path / "nothere", "report")
+    assert answered.code == 2
+    assert f"there is no folder {tmp_path / 'nothere'}, so no run to report on" in answered.error
+    assert not (tmp_path / "nothere").exists()
+
+
 def test_report_of_an_older_log(copy: Path, call: Command) -> None:
     """A log of the first format, without runs and chunks, still gives a report with curves and a timeline."""
     log = copy / "logs" / "events.jsonl"

@@ -10,6 +10,7 @@ from pipeline.answer import Answer
 from pipeline.browser import Show
 from pipeline.decide import Action
 from pipeline.descriptions import head, near
+from pipeline.errors import UsageError
 from pipeline.options import SettingsOptions
 from pipeline.orchestrator import Orchestrator
 from pipeline.outcomes import StageOutcome
@@ -27,6 +28,12 @@ def report(settings: SettingsOptions, *, show: Show | None) -> Answer:
     from pipeline.report.writer import write_report
 
     session = open_session(settings)
+    if not session.workspace.root.is_dir():  # a mistyped name is not to be made into a folder
+        raise UsageError(
+            f"there is no folder {session.workspace.root}, so no run to report on",
+            code="E0227",
+            hint="give the folder of your runs with --workspace; `pipeline run` makes one",
+        )
     orchestrator = session.orchestrator()
     sheet = sheet_of(session, orchestrator, _planned(orchestrator))
     path = write_report(sheet, workspace=session.workspace)
