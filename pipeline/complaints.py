@@ -14,13 +14,25 @@ from pipeline.secrets import hide_text
 
 _TYPES: dict[object, str] = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-_WORDS = {
+_WORDS = {  # from pydantic's, which Typer uses too, to ours; a longer phrase comes before its beginning
     "Value error, ": "",
     "Input should": "must",
+    "String should": "must",
+    "Tuple should": "must",
+    "List should": "must",
     "an object": "a table",
     "a valid dictionary": "a table",
+    "a valid array": "a list",
     "a valid string": "text",
     "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    ", unable to parse string as an integer": "",
+    "greater than or equal to": "at least",
+    "greater than": "more than",
+    "less than or equal to": "at most",
+    "match pattern": "match",
+    " after validation": "",
 }
 _VALUE_WIDTH = 60  # a longer value is cut: the sentence around it must stay readable
 
@@ -38,7 +50,7 @@ def complain(
             yield unknown_setting(key, models=models, origins=origins)
             continue
         info = _field_at(models[section], keys)
-        must = _requirement(info) or _in_our_words(found["msg"])
+        must = _requirement(info) or in_our_words(found["msg"])
         about = f"; {info.description}" if info and info.description else ""
         if found["type"] == "missing":
             yield f"{key} is missing: it must be {must.removeprefix('must be ')}{about}"
@@ -67,6 +79,13 @@ def nearest(name: str, known: Iterable[str], *, least_likeness: float = 0.5) -> 
     """Return "; did you mean …?" with the most similar of the known names; empty if none is similar."""
     matches = get_close_matches(name, list(known), n=1, cutoff=least_likeness)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def in_our_words(message: str) -> str:
+    """Return what pydantic says of a value as this program says it."""
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _keys_of(location: tuple[int | str, ...], *, within: Any) -> tuple[str, ...]:
@@ -123,12 +142,6 @@ def _requirement(info: FieldInfo | None) -> str:
         if hasattr(rule, name)
     ]
     return f"must be {words}{', ' if bounds else ''}{' and '.join(bounds)}"
-
-
-def _in_our_words(message: str) -> str:
-    for theirs, ours in _WORDS.items():
-        message = message.replace(theirs, ours)
-    return message
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ class Failure:
 def understand(error: BaseException, words: Sequence[str]) -> Failure:
     """Return what `error`, which ended the command line `words`, is to the user."""
     if isinstance(error, typer.TyperException):
+        from pipeline.complaints import in_our_words  # it brings pydantic, which nothing else here needs
+
         return Failure(
             code="E0201",
             kind=UsageError.__name__,
-            message=_sentence(error.format_message()),
-            hint=_how_to_get_help(error),
+            message=_sentence(in_our_words(error.format_message())),
+            hint=_how_to_get_help(error, words),
             exit_code=UsageError.exit_code,
         )
     found = diagnose(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
@@ -79,9 +82,11 @@ def _command(words: Sequence[str]) -> str:
     return shlex.join([*(("python", "-m", "pipeline") if is_module else ("pipeline",)), *words])
 
 
-def _how_to_get_help(error: typer.TyperException) -> str:
+def _how_to_get_help(error: typer.TyperException, words: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
-    return f"`{context.command_path if context else 'pipeline'} --help` lists what it takes"
+    # Of an option without its value Typer does not say which command it was given to.
+    named = takewhile(lambda word: not word.startswith("-"), (word for word in words if word != "--debug"))
+    return f"`{context.command_path if context else shlex.join(['pipeline', *named])} --help` lists what it takes"
 
 
 def _sentence(text: str) -> str:

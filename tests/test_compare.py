@@ -103,8 +103,8 @@ def test_a_part_of_the_name_will_do(two: Path, call: Command) -> None:
     ("words", "message"),
     [
         (["small", "small"], "may be any of"),
-        (["FIRST", "FIRST"], "to compare takes two runs"),
-        (["FIRST"], "to compare takes two runs"),
+        (["FIRST", "FIRST"], "compare needs two different runs"),
+        (["FIRST"], "compare needs two different runs"),
         (["FIRST", "nothing"], "there is no run 'nothing' with a report"),
         (["FIRST", "../results"], "there is no run '../results' with a report"),
     ],

@@ -148,7 +148,10 @@ def test_a_stopped_run_tells_the_command_that_goes_on(
         ("config shwo", "Did you mean 'show'?"),
         ("run --forse-all", "no such option: --forse-all (Possible options: --force-all"),
         ("run extra", "unexpected extra argument"),
-        ("run --on-code-change maybe", "'--on-code-change'"),
+        ("run --on-code-change maybe", "value for '--on-code-change': 'maybe' is not one of 'warn', 'rerun'"),
+        ("gc --keep 0", "invalid value for '--keep': must be at least 1"),
+        ("gc --keep few", "invalid value for '--keep': must be a whole number"),
+        ("ui --port 99999", "invalid value for '--port': must be at most 65535"),
         ("reset", "missing argument"),
         ("reset dat --yes", "there is no stage 'dat'; did you mean 'data'?"),
         ("plan --until totl", "there is no stage 'totl'; did you mean 'total'?"),
@@ -175,6 +178,20 @@ def test_what_cannot_be_understood_ends_with_2_and_a_hint(call: Call, tmp_path: 
     assert (error["kind"], error["exit_code"]) == ("UsageError", 2)
     assert said in error["message"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("run --epochs", "run"),
+        ("--debug run --quiet --epochs", "run"),
+        ("progress show --epochs", "progress show"),
+        ("run --forse-all", "run"),
+    ],
+)
+def test_help_is_that_of_the_command(call: Call, words: str, command: str) -> None:
+    """Also where an option lacks its value."""
+    assert f"hint: `pipeline {command} --help` lists what it takes\n" in call(words, code=2).err
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def compare(runs: Sequence[str], *, workspace: Path | None, show: Show | None) -
     root = Workspace.at(find_workspace(PlaceOptions(workspace=workspace)))
     names = [_named(word, root) for word in runs]
     if len(set(names)) < 2:
-        raise UsageError("to compare takes two runs", code="E0240", hint=f"runs with a report: {_known(root)}")
+        raise UsageError("compare needs two different runs", code="E0240", hint=f"runs with a report: {_known(root)}")
     sheets = [load_sheet(root.results / name / SHEET_NAME) for name in dict.fromkeys(names)]
     comparison, path = write_comparison(sheets, workspace=root)
     if show is not None:
