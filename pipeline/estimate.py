@@ -81,7 +81,7 @@ class Foresight:
             return Estimate(seconds=None, num_bytes=None)
         timed = [each for each in past if each.work.amount and self._is_timed_alike(each.record)]
         num_bytes = self._bytes(work, past[-1])
-        if work.stored is None and context is not None:
+        if num_bytes is not None and work.stored is None and context is not None:
             num_bytes = max(0, num_bytes - sum(sizes_under(context.state_folder)))
         if not timed:
             return Estimate(seconds=None, num_bytes=num_bytes)
@@ -132,18 +132,17 @@ class Foresight:
             and record.environment.get("num_cores") == self._num_cores
         )
 
-    def _bytes(self, work: Workload, past: _Past) -> int:
-        """Return the bytes of a whole run; those of half-done work that is kept beside the record among them."""
+    def _bytes(self, work: Workload, past: _Past) -> int | None:
+        """Return the bytes of a whole run with the half-done work beside its record; None where none of it is left."""
         record = past.record
         state = self._workspace.checkpoints / record.stage / run_key(record.config_hash, record.inputs_digest)
         num_bytes: float = sum(artifact.size for artifact in record.artifacts)
-        num_kept: float = sum(sizes_under(state))
         if work.stored is not None and past.work.stored:
             num_bytes *= work.stored / past.work.stored
-        if work.num_saves is not None and past.work.num_saves:
-            keep = int(record.runtime.get("keep_checkpoints", self._num_kept))
-            num_kept *= min(work.num_saves, self._num_kept + 1) / min(past.work.num_saves, keep + 1)
-        return round(num_bytes + num_kept)
+        if not work.is_saved:
+            return round(num_bytes + sum(sizes_under(state)))
+        largest = max((sum(sizes_under(save)) for save in state.glob("*/")), default=None)
+        return None if largest is None else round(num_bytes + (self._num_kept + 2) * largest)
 
 
 def _words(work: Workload, past: _Past) -> str:

@@ -17,14 +17,14 @@ class Workload:
     Attributes:
         amount: what the time is proportional to, in `unit`s.
         stored: what the disk space of the artifacts is proportional to; None where that is the same for any amount.
-        num_saves: how often half-done work is saved, at least; `runtime.keep_checkpoints` saves and the best are kept.
-            None where what is kept beside the artifacts is the same for any amount.
+        is_saved: whether half-done work is saved now and then, each time as a folder. `runtime.keep_checkpoints` of
+            them stay, the best, and one more while the next is being written.
     """
 
     amount: float
     unit: str
     stored: float | None = None
-    num_saves: int | None = None
+    is_saved: bool = False
 
 
 @runtime_checkable

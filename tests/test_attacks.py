@@ -329,6 +329,14 @@ def test_a_workspace_says_where_a_path_lies(tmp_path: Path) -> None:
     assert workspace.resolve("results/./x") == Path(os.path.realpath(tmp_path)) / "workspace" / "results" / "x"
 
 
+def test_a_pipeline_that_is_not_python_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an edit in the module of one's own is no bug of this program."""
+    (tmp_path / "half_an_edit.py").write_text("PIPELINE = (\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be loaded: .*half_an_edit\.py, line 1"):
+        load_definition("half_an_edit:PIPELINE")
+
+
 @pytest.mark.parametrize("name", ["../x:y", "/x:y", ".x:y", ":", "x:", "os:..", "a\0b:c", "n" * 300 + ":y"])
 def test_names_of_code_are_imported_or_refused(name: str) -> None:
     """What settings name as a pipeline or a task is looked for as a module, never as a path."""

@@ -52,16 +52,17 @@ class Plain:
 
 
 class Saving(Plain):
-    """One that saves half-done work nine times, and once did so as often as the record says."""
+    """One that saves half-done work now and then."""
 
     def workload(self, context: StageContext | None) -> Workload | None:
         """Return less where something is done already."""
-        return Workload(amount=20 if context else 60, unit="cubes", num_saves=9)
+        return Workload(amount=20 if context else 60, unit="cubes", is_saved=True)
 
     def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
-        """Return what the record says."""
+        """Return that it was as much."""
+        assert record.stage == self.name
         assert not before
-        return Workload(amount=60, unit="cubes", num_saves=record.metrics["saves"])
+        return Workload(amount=60, unit="cubes", is_saved=True)
 
 
 class Telling(Plain):
@@ -104,9 +105,11 @@ def record(workspace: Workspace, *, day: int = 1, **changes: Any) -> StageRecord
     return known
 
 
-def estimate(workspace: Workspace, stage: Plain, plan: StagePlan = _RUN, *, device: str = "auto") -> Estimate:
+def estimate(
+    workspace: Workspace, stage: Plain, plan: StagePlan = _RUN, *, device: str = "auto", keep: int = 3
+) -> Estimate:
     """Return the estimate on a machine of two cores."""
-    runtime = RuntimeOptions.model_validate({"device": device})
+    runtime = RuntimeOptions.model_validate({"device": device, "keep_checkpoints": keep})
     return Foresight(workspace, runtime=runtime, cores=lambda: 2).estimate(stage, plan)
 
 
@@ -176,36 +179,33 @@ def test_a_checkpoint_that_a_run_removes_meanwhile_does_not_end_the_estimate(
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    ("num_saves", "keep", "expected"),
-    [(1, 3, 4000), (2, 3, 2000), (9, 3, 1000), (9, 2, 4000 // 3), (9, 7, 500)],
-)
-def test_what_is_kept_grows_with_the_saves_up_to_those_that_are_kept(
-    workspace: Workspace, num_saves: int, keep: int, expected: int
-) -> None:
-    """A short run keeps one checkpoint, a long one three and the best: so many times the bytes are to be expected."""
-    known = record(
-        workspace,
-        metrics={"saves": num_saves},
-        runtime={"device": "auto", "action": "run", "keep_checkpoints": keep},
-    )
-    path = workspace.records.path_of(known)
+@pytest.mark.parametrize("keep", [2, 3, 7])
+def test_as_many_saves_are_to_be_expected_as_a_run_keeps(workspace: Workspace, keep: int) -> None:
+    """However many are left of the earlier run: the newest, the best, and the one that is being written."""
+    path = workspace.records.path_of(record(workspace))
     files.write_bytes(path.with_suffix("") / "step1" / "state", b"x" * 1000)
-    assert estimate(workspace, Saving()).num_bytes == 3000 + expected
+    files.write_bytes(path.with_suffix("") / "step2" / "state", b"x" * 900)
+    assert estimate(workspace, Saving(), keep=keep).num_bytes == 3000 + (keep + 2) * 1000
+
+
+def test_where_no_save_is_left_nothing_tells_what_the_next_ones_take(workspace: Workspace) -> None:
+    """As after all of them were removed: the artifacts alone would promise too much room."""
+    record(workspace)
+    assert estimate(workspace, Saving()).num_bytes is None
 
 
 @pytest.mark.parametrize("reason", [Reason.FORCED, Reason.CODE_CHANGED])
 def test_half_done_work_that_is_thrown_away_first_spares_nothing(workspace: Workspace, reason: Reason) -> None:
     """A stage that starts from zero has all of it to do, and to write, whatever there is."""
-    path = workspace.records.path_of(record(workspace, metrics={"saves": 9})).with_suffix("")
+    path = workspace.records.path_of(record(workspace)).with_suffix("")
     files.write_bytes(path / "step1" / "state", b"x" * 1000)
     context: Any = SimpleNamespace(state_folder=path)
     from_zero = StagePlan(Decision("cubes", Action.RUN, reason), None, context=context)
     going_on = StagePlan(Decision("cubes", Action.RESUME, Reason.INTERRUPTED), None, context=context)
     found = estimate(workspace, Saving(), from_zero)
-    assert (found.seconds, found.num_bytes) == (10.0, 4000)
+    assert (found.seconds, found.num_bytes) == (10.0, 8000)
     found = estimate(workspace, Saving(), going_on)
-    assert (found.seconds, found.num_bytes) == (10.0 / 3, 3000)
+    assert (found.seconds, found.num_bytes) == (10.0 / 3, 7000)
 
 
 def test_a_repair_takes_the_part_that_is_damaged(workspace: Workspace) -> None:

@@ -85,9 +85,9 @@ def test_scenes_take_as_long_as_their_settings_say(changes: dict[str, Any], is_a
 def test_samples_are_counted_over_all_epochs() -> None:
     """From the settings of the data, before there are any."""
     assert stages(training={"epochs": 3})["training"].workload(None) == Workload(
-        amount=300, unit="samples", num_saves=3
+        amount=300, unit="samples", is_saved=True
     )
-    assert stages()["training"].workload_of(TRAINING, BEFORE) == Workload(amount=200, unit="samples", num_saves=2)
+    assert stages()["training"].workload_of(TRAINING, BEFORE) == Workload(amount=200, unit="samples", is_saved=True)
 
 
 def test_a_training_that_goes_on_has_the_rest_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_a_training_that_goes_on_has_the_rest_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("stages.training.stage._newest", lambda _: facts)
     context: Any = object()
     assert stages(training={"epochs": 4})["training"].workload(context) == Workload(
-        amount=100, unit="samples", num_saves=4
+        amount=100, unit="samples", is_saved=True
     )
 
 

@@ -129,7 +129,7 @@ class TrainingStage:
         facts = checkpoint.metadata if checkpoint else None
         left = 1 - facts.global_step / facts.total_steps if facts else 1.0
         num_samples = left * self.config.epochs * self._foreseen.num_train
-        return Workload(amount=num_samples, unit="samples", num_saves=self.config.epochs)
+        return Workload(amount=num_samples, unit="samples", is_saved=True)
 
     def workload_of(self, record: StageRecord, before: Mapping[str, StageRecord]) -> Workload | None:
         """Return the samples that `record` was trained on, if a sample took as long as it would now."""
@@ -139,7 +139,7 @@ class TrainingStage:
         is_alike = all(record.config.get(name) == own[name] for name in _DECIDE_TIME)
         if not is_alike:
             return None
-        return Workload(amount=record.metrics["samples"], unit="samples", num_saves=record.config["epochs"])
+        return Workload(amount=record.metrics["samples"], unit="samples", is_saved=True)
 
     def _chunk_counts(self, context: StageContext) -> list[int]:
         """Return the sizes of the chunks, as far as the data stage has a record; else nothing."""
