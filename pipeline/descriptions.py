@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 AT_WORK = "at work"  # the state of a stage that a run brings to its end now, whatever is there of it
+_PART_TIMED = {Action.RESUME: "the last part of it ", Action.REPAIR: "its repair "}
 STATES = {
     Reason.UP_TO_DATE: "done",
     Reason.INTERRUPTED: "interrupted",
@@ -177,5 +178,7 @@ def _state_detail(plan: StagePlan, at_work: Collection[str]) -> str:
         return "`pipeline status --watch` shows how far it is"
     if plan.record and plan.decision.action is Action.SKIP:
         to_the_minute = plan.record.finished_at[:16].replace("T", " ")
-        return f"{to_the_minute}, took {duration(plan.record.duration_seconds)}"
+        # Whatever was done before it was continued, or mended, is told by the report.
+        what = _PART_TIMED.get(plan.record.runtime.get("action", ""), "")
+        return f"{to_the_minute}, {what}took {duration(plan.record.duration_seconds)}"
     return plan.decision.detail

@@ -359,3 +359,12 @@ def test_the_log_tells_what_was_asked_for(call: Call, tmp_path: Path) -> None:
     assert first["kind"] == "run_started"
     assert first["data"]["command"] == ["pipeline", "run", "--until", "numbers", "--quiet"]
     assert first["data"]["pid"] == os.getpid()
+
+
+def test_the_time_of_a_part_is_told_as_that(call: Call, tmp_path: Path) -> None:
+    """What was repaired, or continued, took longer than its record says, which has the time of the last attempt."""
+    call("run --quiet")
+    next(tmp_path.glob("datasets/*/00002.json")).unlink()
+    assert actions(call("run --json"))["numbers"] == "repair"
+    [numbers] = (line for line in call("status").out.splitlines() if line.startswith("numbers "))
+    assert ", its repair took " in numbers

@@ -81,7 +81,7 @@ def _text(comparison: Comparison, path: Path, *, width: int) -> str:
     parts = [
         table(settings, header=("setting", *runs), width=width) if settings else "the settings are the same",
         table(figures, header=("figure", *runs, "difference"), width=width) if figures else "",
-        table(times, header=("stage", *runs), width=width) if times else "",
+        table(times, header=("last attempt of", *runs), width=width) if times else "",
         f"page: {near(path)}",
     ]
     return "\n\n".join(filter(None, parts))
