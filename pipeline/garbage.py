@@ -40,7 +40,7 @@ class Why(StrEnum):
     TEMPORARY = "left by a killed process"
     SET_ASIDE = "damaged, set aside"
     UNNEEDED = "no record needs it"
-    OLD_RUN = "of a run not kept"
+    OLD_RUN = "belongs to a run that is not kept"
 
 
 @dataclass(frozen=True)

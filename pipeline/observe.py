@@ -138,7 +138,7 @@ def _problem(artifact: Artifact, *, workspace: Workspace, cache: Digests) -> str
     except FileNotFoundError:
         return "is missing"
     except IntegrityError as error:
-        return f"is not believed: {error.message}"
+        return f"cannot be trusted: {error.message}"
     except OSError as error:
         require_lost(error)
         return f"cannot be read: {error.strerror}"

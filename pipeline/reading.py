@@ -32,7 +32,9 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise IntegrityError(
-                f"{path} is larger than {max_bytes} bytes", code="E0407", hint="no such file of ours is; remove it"
+                f"{path} is larger than {max_bytes} bytes",
+                code="E0407",
+                hint="this program writes no file that large; remove it",
             )
         return file.readall()  # type: ignore[attr-defined, no-any-return]  # unbuffered: it is a FileIO
 

@@ -76,5 +76,5 @@ def distrust(cache: StatCache, lock: Callable[[], RunLock]) -> None:
     except (PipelineError, OSError) as error:
         tell_on_stderr(
             f"{error}; so what runs remember of files is not cleared, and the next one may still believe it: "
-            "validate once more when nobody works here"
+            "validate once more when no run is at work here"
         )

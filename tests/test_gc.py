@@ -221,7 +221,7 @@ def test_a_dry_run_touches_nothing(call: Call, tmp_path: Path) -> None:
     before = _tree(tmp_path)
     ended = call("gc --keep 1 --dry-run")
     assert "would remove " in ended.out
-    assert "of a run not kept  4 files  " in ended.out
+    assert "belongs to a run that is not kept  4 files  " in ended.out
     assert _tree(tmp_path) == before
 
 

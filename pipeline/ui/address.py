@@ -62,7 +62,7 @@ def read_token(path: Path) -> str:
         found = os.stat(path)  # noqa: PTH116 - as `os.geteuid` beside it
         text = read_regular(path, max_bytes=_MAX_BYTES).decode(errors="replace").strip()
     except (OSError, IntegrityError) as error:
-        why = (error.strerror if isinstance(error, OSError) else "") or "it is no small file"
+        why = (error.strerror if isinstance(error, OSError) else "") or "it is too large, or no regular file"
         raise UsageError(f"the token cannot be read from {path}: {why}", code="E0225", hint=_HOW) from error
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise UsageError(
