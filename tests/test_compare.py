@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,27 @@ def test_text_is_for_people(two: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert told.rstrip().endswith(".html")
 
 
+def cells_of(text: str, name: str) -> list[str]:
+    """Return the cells behind the name in a row of a page, each with its class."""
+    (found,) = re.findall(rf'<tr><th scope="row"[^>]*>{re.escape(name)}</th>(.*?)</tr>', text)
+    return [f"{kind.split()[0]} {told}" for kind, told in re.findall(r'<td class="([^"]*)">(.*?)</td>', found)]
+
+
+def test_what_counts_has_no_decimals_and_a_difference_has_its_sign(two: Path, call: Command) -> None:
+    """Epochs are whole though they are kept as a share of mini-epochs; the page shows the sign that the text does."""
+    first, second = names_of(two)
+    document = call(two, "compare", first, second).document
+    text = Path(document["path"]).read_text()
+    figures = row(document["metrics"], "training.epochs")
+    assert isinstance(figures["values"][0], float)
+    assert cells_of(text, "training.epochs") == [f"number {figures['values'][0]:.0f}"] * 2 + ["number +0"]
+    loss = row(document["metrics"], "training.best.losses.total")
+    assert cells_of(text, "training.best.losses.total") == [
+        *(f"number {value:.4f}" for value in loss["values"]),
+        f"number {loss['difference']:+.4g}",
+    ]
+
+
 def test_a_part_of_the_name_will_do(two: Path, call: Command) -> None:
     """As long as it begins or ends just one name."""
     first, second = names_of(two)
@@ -141,6 +163,9 @@ def test_three_runs_and_none_with_training(toy: Call) -> None:
     assert row(document["settings"], "numbers.count")["values"] == ["4", "5", "6"]
     totals = row(document["targets"], "total on toy (at least 10)")
     assert totals["values"][0] != totals["values"][2]
+    assert "difference" not in toy("compare", *names).out
+    assert "difference" not in Path(document["path"]).read_text()
+    assert "difference" in toy("compare", *names[:2]).out
 
 
 def test_runs_that_are_the_same(toy: Call) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from event_logs import RUN, MadeUpLog, killed_and_stopped
 from pipeline import secrets
 from pipeline.events import Kind
 from pipeline.records import Artifact, StageRecord, Target
-from pipeline.report.content import Content, charts_of, content_of
+from pipeline.report.content import Content, Section, charts_of, content_of
 from pipeline.report.history import read_history
 from pipeline.report.page import report_page
 from pipeline.report.parts import (
@@ -343,3 +344,14 @@ def test_colours_have_contrast(page: str) -> None:
             assert _contrast(colours[name], colours["card"]) >= 3, name
         for name in ("good", "bad", "open"):
             assert _contrast(colours[name], colours[f"{name}-soft"]) >= 4.5, name
+
+
+def test_a_dash_stands_below_the_numbers_of_its_column() -> None:
+    """Also where no row has one, as of objects of a size that there is none of; text stays at the left."""
+    header = ("class", "AP", "AP large", "difference", "note", "missing")
+    rows = (("a", None, None, "+0.5", "b", "c"), ("d", 0.5, None, None, None, None))
+    made = replace(content(), sections=(Section(title="x", items=(TableBlock(title="x", header=header, rows=rows),)),))
+    text = report_page(made, pictures=()).decode()
+    (table,) = re.findall(r"<table.*?</table>", text[text.index('<section id="part-1"') :], re.DOTALL)
+    at_right = [["number" in kind for kind in re.findall(r"<t[hd]([^>]*)>", each)] for each in table.split("<tr>")[1:]]
+    assert at_right == [[False, True, True, True, False, False]] * 3

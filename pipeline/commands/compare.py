@@ -76,11 +76,15 @@ def _text(comparison: Comparison, path: Path, *, width: int) -> str:
     runs = comparison.runs
     settings = [(row.name, *map(_shown, row.values)) for row in comparison.settings]
     rows = dict.fromkeys((*comparison.targets, *comparison.main_metrics))
-    figures = [(row.name, *map(_shown, row.values), _difference(row)) for row in rows]
+    figures: list[tuple[str, ...]] = [(row.name, *map(_shown, row.values)) for row in rows]
+    header: tuple[str, ...] = ("figure", *runs)
+    if comparison.has_difference:
+        figures = [(*told, row.told_difference) for told, row in zip(figures, rows, strict=True)]
+        header = (*header, "difference")
     times = [(row.name, *(_shown(value, is_time=True) for value in row.values)) for row in comparison.times]
     parts = [
         table(settings, header=("setting", *runs), width=width) if settings else "the settings are the same",
-        table(figures, header=("figure", *runs, "difference"), width=width) if figures else "",
+        table(figures, header=header, width=width) if figures else "",
         table(times, header=("last attempt of", *runs), width=width) if times else "",
         f"page: {near(path)}",
     ]
@@ -94,9 +98,3 @@ def _shown(value: Any, *, is_time: bool = False) -> str:
         return duration(value)
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
-
-
-def _difference(row: Row) -> str:
-    if row.difference is None:
-        return ""
-    return f"{row.difference:+.4g}" if isinstance(row.difference, float) else f"{row.difference:+d}"

@@ -15,6 +15,7 @@ from pipeline.report.sheet import RunSheet
 from pipeline.tables import duration
 
 _DEEP = 3  # parts of a metric's name up to which people are shown it at a glance: evaluation.synthetic.ap
+_MAX_COUNT = 1e9  # above it digits tell less than a power of ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,13 @@ class Row:
             return None
         return last - first
 
+    @property
+    def told_difference(self) -> str:
+        """The difference with its sign, as text and page show it; empty where there is none."""
+        if self.difference is None:
+            return ""
+        return f"{self.difference:+.4g}" if isinstance(self.difference, float) else f"{self.difference:+d}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -61,6 +69,11 @@ class Comparison:
     targets: tuple[Row, ...]
     metrics: tuple[Row, ...]
     times: tuple[Row, ...]
+
+    @property
+    def has_difference(self) -> bool:
+        """Whether the difference is shown: of more than two runs it would leave those in the middle out."""
+        return len(self.runs) == 2
 
     @property
     def main_metrics(self) -> tuple[Row, ...]:
@@ -88,12 +101,12 @@ def comparison_sections(comparison: Comparison, sides: Sequence[Side]) -> tuple[
         for row in comparison.times
     )
     results = (
-        _table("Targets", "figure", runs, comparison.targets),
+        _table("Targets", comparison.targets, comparison),
         TableBlock(title="Time of each stage", header=("stage", *runs), rows=times, note="Of its last attempt."),
     )
     figures = (
-        _table("Main figures that differ", "figure", runs, comparison.main_metrics),
-        _table("All figures", "figure", runs, comparison.metrics),
+        _table("Main figures that differ", comparison.main_metrics, comparison),
+        _table("All figures", comparison.metrics, comparison),
     )
     settings = TableBlock(
         title="Settings that differ",
@@ -125,13 +138,21 @@ def _curves(sides: Sequence[Side]) -> list[Section]:
     return sections
 
 
-def _table(title: str, what: str, runs: Sequence[str], rows: Sequence[Row]) -> TableBlock:
-    has_difference = len(runs) == 2
-    return TableBlock(
-        title=title,
-        header=(what, *runs, *(["difference"] if has_difference else [])),
-        rows=tuple((row.name, *row.values, *([row.difference] if has_difference else [])) for row in rows),
-    )
+def _table(title: str, rows: Sequence[Row], comparison: Comparison) -> TableBlock:
+    header: tuple[str, ...] = ("figure", *comparison.runs)
+    cells: list[tuple[Cell, ...]] = [(row.name, *_whole(row.values)) for row in rows]
+    if comparison.has_difference:
+        header = (*header, "difference")
+        cells = [(*told, row.told_difference or None) for told, row in zip(cells, rows, strict=True)]
+    return TableBlock(title=title, header=header, rows=tuple(cells))
+
+
+def _whole(values: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Return what counts something, as epochs, without decimals, though it was kept as a share of something else."""
+    floats = [value for value in values if isinstance(value, float)]
+    if not all(value.is_integer() and abs(value) < _MAX_COUNT for value in floats):
+        return tuple(values)
+    return tuple(int(value) if isinstance(value, float) else value for value in values)
 
 
 def _rows(columns: Sequence[Mapping[str, Cell]]) -> tuple[Row, ...]:

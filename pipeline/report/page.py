@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import zip_longest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE_NAME = "style.css"
 _SHADES = 9
+_DIFFERENCE = re.compile(r"[+-][0-9.]+(e[+-][0-9]+)?")
 _PRINTED_LETTERS = 84  # side by side in a table on a sheet of A4 paper
 _MATRIX_LETTERS = 120  # of those that the style makes smaller
 _LEAST_LETTERS = 12  # for a column whose words may be broken
@@ -109,6 +111,7 @@ def environment(*folders: Path) -> Environment:
         described=_described,
         tags_of_truth=_tags_of_truth,
         tags_of_found=_tags_of_found,
+        number_columns=_number_columns,
         whole_columns=_whole_columns,
         whole_in_matrix=_whole_in_matrix,
     )
@@ -122,6 +125,21 @@ def _figure(value: object) -> str:
         return f"{value:,}"
     # Figures under each other have as many digits, as long as that shows what they are.
     return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def _number_columns(rows: Sequence[Sequence[object]], header: Sequence[object]) -> list[bool]:
+    """Return of each column whether numbers stand in it; one without any value goes with those beside it.
+
+    The first one never does: it holds the heads of the rows.
+    """
+    columns = [[cell for cell in cells if cell is not None] for _, *cells in list(zip_longest(header, *rows))[1:]]
+    are_numbers = [all(map(_is_number, column)) for column in columns]
+    has_numbers = any(column and flag for column, flag in zip(columns, are_numbers, strict=True))
+    return [False, *(flag and has_numbers for flag in are_numbers)]
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) or (isinstance(cell, str) and bool(_DIFFERENCE.fullmatch(cell)))
 
 
 def _whole_columns(
