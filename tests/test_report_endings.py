@@ -73,7 +73,7 @@ def test_a_run_that_fails_looks_at_nothing_anew(toy: Call, tmp_path: Path, monke
     toy(f"{RUN} --force-eval", code=1)
     (text,) = reports(tmp_path)
     assert "<h2>Failed</h2>" in text
-    assert text.count("<td>done</td>") == 3 + 3  # in the timeline, and in the table of stages
+    assert text.count(">done</td>") == 3 + 3  # in the timeline, and in the table of stages
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])

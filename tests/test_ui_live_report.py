@@ -197,7 +197,7 @@ def test_a_record_is_shown_only_in_the_run_whose_outputs_it_was_made_of(tmp_path
 
     def evaluation() -> str:
         html = _html(LiveReport(workspace, studio).draw(run, verdict=None, stamp=0))
-        row = re.findall(r'<th scope="row">evaluation</th>.*?</tr>', html)[0]
+        row = re.findall(r'<th scope="row"[^>]*>evaluation</th>.*?</tr>', html)[0]
         return re.sub("<[^>]*>", " ", row)
 
     def evaluated(model: StageRecord, **given: Any) -> None:
