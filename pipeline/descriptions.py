@@ -54,11 +54,11 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     }
 
 
-def plan_document(plan: StagePlan, *, at_work: Collection[str] = ()) -> dict[str, Any]:
+def plan_document(plan: StagePlan, *, at_work: Collection[str]) -> dict[str, Any]:
     """Return what would be done with a stage and in what state it is, as JSON; `at_work` are those that a run does."""
     return {
         **decision_document(plan.decision),
-        "state": _state(plan, at_work),
+        "state": state_of(plan, at_work),
         "compared_run": plan.decision.compared_run or None,
         "changes": [asdict(change) for change in plan.decision.changes],
         "code_changes": list(plan.code_changes),
@@ -68,9 +68,9 @@ def plan_document(plan: StagePlan, *, at_work: Collection[str] = ()) -> dict[str
     }
 
 
-def states_text(plans: Sequence[StagePlan], *, at_work: Collection[str] = (), width: int) -> str:
+def states_text(plans: Sequence[StagePlan], *, at_work: Collection[str], width: int) -> str:
     """Return each stage with its state and what there is to know about it; `at_work` are those that a run does now."""
-    rows = [(each.decision.stage, _state(each, at_work), _state_detail(each, at_work)) for each in plans]
+    rows = [(each.decision.stage, state_of(each, at_work), _state_detail(each, at_work)) for each in plans]
     return "\n".join([table(rows, width=width), *code_warnings(plans, width=width)])
 
 
@@ -169,7 +169,8 @@ def code_warnings(plans: Sequence[StagePlan], *, width: int) -> list[str]:
     ]
 
 
-def _state(plan: StagePlan, at_work: Collection[str]) -> str:
+def state_of(plan: StagePlan, at_work: Collection[str]) -> str:
+    """Return the state of a stage in a word; `at_work` are those that a run does now."""
     return AT_WORK if plan.decision.stage in at_work else STATES[plan.decision.reason]
 
 

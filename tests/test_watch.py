@@ -26,6 +26,7 @@ from pipeline.events import Event, Kind
 from pipeline.holder import Holder
 from pipeline.options import SettingsOptions
 from pipeline.reporting import EventLog
+from pipeline.ui.overview import Planner
 from pipeline.workspace import Workspace
 
 call = toy_command_line.call
@@ -88,7 +89,11 @@ def test_a_stage_on_which_a_run_works_is_at_work(
     with Workspace.at(tmp_path).locked():
         told = states(call("status --json"))
         text = call("status").out
+        planned = states(call("plan --json"))
+        page = Planner(SettingsOptions(workspace=tmp_path)).overview(0)
     assert told == {**before, **({"numbers": "at work"} if is_told else {})}
+    assert planned == told
+    assert {stage.name: stage.state for stage in page.stages} == told
     assert bool(re.search(r"^numbers +at work +`pipeline status --watch` shows", text, re.MULTILINE)) == is_told
     assert states(call("status --json")) == before
 

@@ -38,10 +38,11 @@ def plan(settings: SettingsOptions, options: RunOptions) -> Answer:
     by_name = {stage.name: stage for stage in orchestrator.stages}
     estimates = [foresight.estimate(by_name[each.decision.stage], each) for each in plans]
     num_free = free_bytes(session.workspace.root)
+    at_work = stages_at_work(session.workspace, run=orchestrator.run_name)
     document = {
         **head("plan", session.workspace, orchestrator),
         "stages": [
-            {**plan_document(each), "estimate": asdict(estimate)}
+            {**plan_document(each, at_work=at_work), "estimate": asdict(estimate)}
             for each, estimate in zip(plans, estimates, strict=True)
         ],
         "estimate": asdict(total_of(estimates)),

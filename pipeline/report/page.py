@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.records import Target
 from pipeline.report.charts import Chart
+from pipeline.report.columns import figure_words, number_columns, whole_columns, whole_in_matrix
 from pipeline.report.content import Content, Section, charts_of
 from pipeline.report.letters import legible
-from pipeline.report.parts import Box, MatrixBlock, Picture
+from pipeline.report.parts import Box, Picture
 from pipeline.report.tags import Tag, tags_of
 from pipeline.secrets import hide_text
 from pipeline.tables import counted
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE_NAME = "style.css"
 _SHADES = 9
-_DIFFERENCE = re.compile(r"[+-][0-9.]+(e[+-][0-9]+)?")
-_PRINTED_LETTERS = 84  # side by side in a table on a sheet of A4 paper
-_MATRIX_LETTERS = 120  # of those that the style makes smaller
-_LEAST_LETTERS = 12  # for a column whose words may be broken
-_GAP_LETTERS = 2  # between columns
 
 
 def report_page(content: Content, *, pictures: Sequence[str], trouble: str = "") -> bytes:
@@ -105,74 +99,17 @@ def environment(*folders: Path) -> Environment:
         keep_trailing_newline=True,
     )
     found.filters.update(
-        figure=_figure,
+        figure=figure_words,
         shade=_shade,
         share=_share,
         described=_described,
         tags_of_truth=_tags_of_truth,
         tags_of_found=_tags_of_found,
-        number_columns=_number_columns,
-        whole_columns=_whole_columns,
-        whole_in_matrix=_whole_in_matrix,
+        number_columns=number_columns,
+        whole_columns=whole_columns,
+        whole_in_matrix=whole_in_matrix,
     )
     return found
-
-
-def _figure(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    # Figures under each other have as many digits, as long as that shows what they are.
-    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
-
-
-def _number_columns(rows: Sequence[Sequence[object]], header: Sequence[object]) -> list[bool]:
-    """Return of each column whether numbers stand in it; one without any value goes with those beside it.
-
-    The first one never does: it holds the heads of the rows.
-    """
-    columns = [[cell for cell in cells if cell is not None] for _, *cells in list(zip_longest(header, *rows))[1:]]
-    are_numbers = [all(map(_is_number, column)) for column in columns]
-    has_numbers = any(column and flag for column, flag in zip(columns, are_numbers, strict=True))
-    return [False, *(flag and has_numbers for flag in are_numbers)]
-
-
-def _is_number(cell: object) -> bool:
-    return isinstance(cell, int | float) or (isinstance(cell, str) and bool(_DIFFERENCE.fullmatch(cell)))
-
-
-def _whole_columns(
-    rows: Sequence[Sequence[object]], header: Sequence[object], letters: int = _PRINTED_LETTERS
-) -> list[bool]:
-    """Return of each column whether its words stay whole in print: those with short ones, as long as there is room.
-
-    All others may break anywhere, so that no word is too long for a sheet of paper.
-    """
-    longest = [max(map(_longest_word, column)) for column in zip_longest(header, *rows)]
-
-    def is_room(limit: int) -> bool:
-        needed = (width if width <= limit else min(width, _LEAST_LETTERS) for width in longest)
-        return sum(needed) + _GAP_LETTERS * len(longest) <= letters
-
-    limit = max(filter(is_room, longest), default=-1)
-    return [width <= limit for width in longest]
-
-
-def _longest_word(cell: object) -> int:
-    words = [] if cell is None else _figure(cell).split()
-    return max((len(word) + sum(map(_is_wide, word)) for word in words), default=0)
-
-
-def _is_wide(letter: str) -> bool:
-    """Return whether a letter takes the room of up to two."""
-    return letter in "mw%@" or letter.isupper() or not letter.isascii()
-
-
-def _whole_in_matrix(matrix: MatrixBlock) -> list[bool]:
-    """Return of each column of a matrix, that of the names of its rows first, whether its words stay whole in print."""
-    rows = [(name, *counts) for name, counts in zip(matrix.row_names, matrix.counts, strict=True)]
-    return _whole_columns(rows, ("", *matrix.column_names), _MATRIX_LETTERS)
 
 
 def _shade(count: int, counts: Sequence[int]) -> int:

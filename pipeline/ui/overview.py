@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pipeline.decide import Action
-from pipeline.descriptions import STATES
+from pipeline.descriptions import state_of
 from pipeline.errors import PipelineError
+from pipeline.holder import stages_at_work
 from pipeline.inventory import Work, take_inventory
 from pipeline.options import SettingsOptions
 from pipeline.orchestrator import Orchestrator
@@ -101,6 +102,7 @@ class Planner:
             if self._orchestrator is None or self._session is None or self._session.settings != session.settings:
                 self._session, self._orchestrator = session, session.orchestrator()
             plans = self._orchestrator.plan()
+            at_work = stages_at_work(session.workspace, run=self._orchestrator.run_name)
             works = take_inventory(session.workspace).works
         except PipelineError as error:
             return Overview(trouble=f"error[{error.code}]: {error.message}. {error.hint}".rstrip(". "))
@@ -114,18 +116,18 @@ class Planner:
         records = [_record(work, is_current=work.place in current) for work in works]
         return Overview(
             run=self._orchestrator.run_name,
-            stages=tuple(_planned(plan) for plan in plans),
+            stages=tuple(_planned(plan, at_work) for plan in plans),
             records=tuple(sorted(records, key=_newest_first, reverse=True)),
         )
 
 
-def _planned(plan: StagePlan) -> PlannedStage:
+def _planned(plan: StagePlan, at_work: Collection[str]) -> PlannedStage:
     decision = plan.decision
     told = tuple(particulars(decision))
     shown = told[: _MAX_PARTICULARS + 1]
     return PlannedStage(
         name=decision.stage,
-        state=STATES[decision.reason],
+        state=state_of(plan, at_work),
         action=decision.action.upper(),
         reason=decision.reason.value,
         particulars=shown,
